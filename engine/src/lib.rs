@@ -1,0 +1,10 @@
+//! Fairlead moves MQTT messages into Apache Kafka.
+//!
+//! A message travels `shard` (socket) → `mqtt` → `route` → `ring` (if another shard owns the partition) → `lane` →
+//! `kafka`; its receipt travels back and becomes the PUBACK.
+
+pub mod message;
+pub mod metrics;
+pub mod mqtt;
+pub mod route;
+pub mod settings;

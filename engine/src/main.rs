@@ -1,0 +1,2 @@
+//! The `fairlead` binary.
+fn main() {}

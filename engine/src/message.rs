@@ -1,0 +1,246 @@
+//! What travels along the line: a [`Publish`] on the MQTT side, a [`Record`] on the Kafka side, and the
+//! [`Receipt`] that goes back so that the session can acknowledge.
+
+use crate::mqtt::{Payload, Text};
+
+/// Number of bits of a [`Ticket`] that hold the shard.
+const SHARD_BITS: u32 = 8;
+/// Number of bits of a [`Ticket`] that hold the session's slot in its shard.
+const SLOT_BITS: u32 = 12;
+/// Number of bits of a [`Ticket`] that hold the session's generation.
+const GENERATION_BITS: u32 = 12;
+/// Number of bits of a [`Ticket`] that hold the position in the session's window.
+const POSITION_BITS: u32 = 32;
+const _: () = assert!(SHARD_BITS + SLOT_BITS + GENERATION_BITS + POSITION_BITS == 64);
+
+/// Most shards of one process: what a [`Ticket`] can name.
+pub const MAX_SHARDS: usize = 1 << SHARD_BITS;
+/// Most sessions of one shard: what a [`Ticket`] can name.
+pub const MAX_SLOTS: usize = 1 << SLOT_BITS;
+
+/// Which PUBLISH a record came from: shard, session slot, session generation and position in the session's
+/// window. It is at the same time the opaque value of the delivery report, so that nothing has to be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// A ticket of its four parts. `generation` and `position` wrap within their bits.
+    #[must_use]
+    pub fn new(shard: usize, slot: usize, generation: u16, position: u32) -> Ticket {
+        debug_assert!(shard < MAX_SHARDS && slot < MAX_SLOTS);
+        let generation = u64::from(generation) & ((1 << GENERATION_BITS) - 1);
+        Ticket(
+            (shard as u64) << (64 - SHARD_BITS)
+                | (slot as u64) << (GENERATION_BITS + POSITION_BITS)
+                | generation << POSITION_BITS
+                | u64::from(position),
+        )
+    }
+
+    /// The shard that owns the session.
+    #[must_use]
+    pub fn shard(self) -> usize {
+        (self.0 >> (64 - SHARD_BITS)) as usize
+    }
+
+    /// The session's slot in its shard.
+    #[must_use]
+    pub fn slot(self) -> usize {
+        (self.0 >> (GENERATION_BITS + POSITION_BITS)) as usize & (MAX_SLOTS - 1)
+    }
+
+    /// The session's generation, which changes when its window is given up.
+    #[must_use]
+    pub fn generation(self) -> u16 {
+        (self.0 >> POSITION_BITS) as u16 & ((1 << GENERATION_BITS) - 1)
+    }
+
+    /// The position in the session's window; it wraps at 2³².
+    #[must_use]
+    pub fn position(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The ticket as the opaque value of a delivery report.
+    #[must_use]
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The ticket of a delivery report's opaque value.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Ticket {
+        Ticket(bits)
+    }
+}
+
+/// Quality of service (MQTT 5.0 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Qos {
+    /// At most once.
+    AtMostOnce = 0,
+    /// At least once.
+    AtLeastOnce = 1,
+    /// Exactly once.
+    ExactlyOnce = 2,
+}
+
+/// An application message as the broker sent it (MQTT 5.0 §3.3), topic alias already resolved.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// The MQTT topic.
+    pub topic: Text,
+    /// The payload; it shares the read buffer.
+    pub payload: Payload,
+    /// Packet identifier; 0 at QoS 0.
+    pub packet_id: u16,
+    /// Quality of service of this delivery.
+    pub qos: Qos,
+    /// The RETAIN flag.
+    pub retain: bool,
+    /// The DUP flag.
+    pub dup: bool,
+    /// Bytes of the whole packet on the wire.
+    pub wire: u32,
+    /// MQTT 5.0 properties; absent on 3.1.1 and where the packet carries none.
+    pub properties: Option<Box<Properties>>,
+}
+
+/// Properties of a PUBLISH that matter beyond the session (MQTT 5.0 §3.3.2.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// User properties, in order.
+    pub user: Vec<(Text, Text)>,
+    /// Content type.
+    pub content_type: Option<Text>,
+    /// Response topic.
+    pub response_topic: Option<Text>,
+    /// Correlation data.
+    pub correlation_data: Option<Payload>,
+    /// Identifiers of the subscriptions that this copy was sent for.
+    pub subscription_ids: Vec<u32>,
+}
+
+/// Index of a Kafka topic in [`crate::kafka::Topics`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicId(pub u16);
+
+/// Index of a route in the configuration; the last index, [`RouteId::NONE`], stands for messages of no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub u16);
+
+impl RouteId {
+    /// A message that no route matches.
+    pub const NONE: RouteId = RouteId(u16::MAX);
+}
+
+/// Record headers: names and values, in order.
+pub type Headers = Vec<(Text, Payload)>;
+
+/// A Kafka record on its way to the lane of its partition. Small, because rings move it by value.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where the receipt goes.
+    pub ticket: Ticket,
+    /// The Kafka topic.
+    pub topic: TopicId,
+    /// The route, for the ledger.
+    pub route: RouteId,
+    /// The partition of `topic`.
+    pub partition: u32,
+    /// The key; `None` is no key.
+    pub key: Option<Payload>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Payload>,
+    /// Headers; `None` is none and costs nothing.
+    pub headers: Option<Box<Headers>>,
+}
+
+/// Why a record was dropped instead of delivered. Closed: each is a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// No route matches the topic.
+    NoRoute,
+    /// The rendered Kafka topic is not a legal name.
+    IllegalTopic,
+    /// Kafka takes no record of this size.
+    TooLarge,
+    /// Kafka says that the record itself is invalid.
+    InvalidRecord,
+    /// The route says `empty = "skip"` and the payload is empty.
+    Empty,
+    /// The packet exceeds `max_packet` and `skip_oversized` is set.
+    Oversized,
+    /// Acknowledged under `ack = "memory"` and still pending at exit.
+    Shutdown,
+}
+
+impl DropReason {
+    /// Every reason, in the order of the metric.
+    pub const ALL: [DropReason; 7] = [
+        DropReason::NoRoute,
+        DropReason::IllegalTopic,
+        DropReason::TooLarge,
+        DropReason::InvalidRecord,
+        DropReason::Empty,
+        DropReason::Oversized,
+        DropReason::Shutdown,
+    ];
+
+    /// The label in metrics and logs.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            DropReason::NoRoute => "no_route",
+            DropReason::IllegalTopic => "illegal_topic",
+            DropReason::TooLarge => "too_large",
+            DropReason::InvalidRecord => "invalid_record",
+            DropReason::Empty => "empty",
+            DropReason::Oversized => "oversized",
+            DropReason::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// How a record ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Kafka confirmed it with acks=all.
+    Delivered,
+    /// It can never be delivered; counted with the reason, and acknowledged so that the broker forgets it.
+    Dropped(DropReason),
+}
+
+/// The word that a record is safe (or finally dropped), sent back to the session that read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The ticket of the record.
+    pub ticket: Ticket,
+    /// The route of the record, for the ledger.
+    pub route: RouteId,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticket_keeps_its_parts() {
+        let ticket = Ticket::new(255, 4095, 4095, u32::MAX);
+        assert_eq!(
+            (ticket.shard(), ticket.slot(), ticket.generation(), ticket.position()),
+            (255, 4095, 4095, u32::MAX)
+        );
+        let ticket = Ticket::new(1, 2, 3, 4);
+        assert_eq!(Ticket::from_bits(ticket.to_bits()), ticket);
+        assert_eq!((ticket.shard(), ticket.slot(), ticket.generation(), ticket.position()), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn receipt_is_two_words() {
+        assert!(size_of::<Receipt>() <= 16);
+        assert!(size_of::<Record>() <= 96);
+    }
+}

@@ -1,0 +1,1 @@
+//! Counters, gauges and histograms: closed enums, arrays of one writer for each shard, exported by the admin thread.

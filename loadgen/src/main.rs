@@ -1,0 +1,2 @@
+//! The `fairlead-loadgen` binary.
+fn main() {}
