@@ -8,3 +8,6 @@ pub mod metrics;
 pub mod mqtt;
 pub mod route;
 pub mod settings;
+pub mod ring;
+pub mod kafka;
+pub mod lane;
