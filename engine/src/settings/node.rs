@@ -167,7 +167,8 @@ impl Node {
             return secret::HIDDEN.to_owned();
         }
         match &self.value {
-            Value::Text(text) | Value::Words(text) => toml::Value::from(text.as_str()).to_string(),
+            Value::Text(text) => toml::Value::from(text.as_str()).to_string(),
+            Value::Words(text) => text.clone(),
             Value::Integer(number) => number.to_string(),
             Value::Float(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),

@@ -1,7 +1,7 @@
 //! From sources and routes to sessions: who connects under which name, and subscribes to what.
 
 use super::{Host, Subscription, problem::What};
-use crate::route::{Cover, Filter, cover};
+use crate::route::{Filter, cover::{self, Cover}};
 
 /// Longest client identifier (MQTT 5.0 §1.5.4).
 const MAX_CLIENT_ID: usize = 65_535;

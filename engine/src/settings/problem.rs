@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a configuration, and how it is said: where, what, and what to do.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::{Cell, RefCell}, fmt, sync::Arc};
 
 use super::{Origin, secret::Secrets};
 
@@ -123,7 +123,7 @@ pub(super) enum What {
         "there are {sessions} sessions for {filters} filter(s), so {} would have nothing to read; write sessions = {filters}, split the filters of the routes, or set `share` (which gives up order)",
         sessions - filters
     )]
-    IdleSessions { sessions: usize, filters: usize },
+    IdleSessions { sessions: u64, filters: u64 },
     #[error("a packet of {packet} does not fit {memory} of memory twice; lower max_packet, or raise engine.memory to at least {}", bytesize::ByteSize::b(packet.as_u64() * 2))]
     PacketBeyondMemory { packet: bytesize::ByteSize, memory: bytesize::ByteSize },
 
@@ -186,7 +186,7 @@ pub(super) struct Log {
     pub(super) secrets: Secrets,
     problems: RefCell<Vec<Problem>>,
     /// Problems beyond [`MAX_PROBLEMS`].
-    more: std::cell::Cell<usize>,
+    more: Cell<usize>,
     notes: RefCell<Vec<Problem>>,
 }
 
@@ -221,11 +221,11 @@ impl Log {
     /// Problems in the order of the text, then notes.
     pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Problem>, Secrets) {
         let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| match &problem.origin {
-            Origin::File { line, column, .. } => (0, *line, *column),
-            Origin::Environment(_) => (1, 0, 0),
-            Origin::Flag(_) => (2, 0, 0),
-            Origin::Default => (3, 0, 0),
+        problems.sort_by_cached_key(|problem| match &problem.origin {
+            Origin::File { file, line, column } => (0, Arc::clone(file), *line, *column),
+            Origin::Environment(name) => (1, Arc::clone(name), 0, 0),
+            Origin::Flag(key) => (2, Arc::clone(key), 0, 0),
+            Origin::Default => (3, "".into(), 0, 0),
         });
         if self.more.get() > 0 {
             let text = format!("{} more problems; mend these first", self.more.get());

@@ -44,11 +44,6 @@ impl<T> Setting<T> {
     pub(super) fn is_absent(&self) -> bool {
         self.place.is_none()
     }
-
-    /// Whether something was written that does not fit; its problem is told.
-    pub(super) fn is_broken(&self) -> bool {
-        self.place.is_some() && self.value.is_none()
-    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
@@ -102,6 +97,16 @@ impl de::Error for Misfit {
         Misfit(text.to_string())
     }
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Misfit {
+        use de::Unexpected::{Bool, Float, Map, Seq, Signed, Str};
+        let found = match found {
+            Bool(flag) => flag.to_string(),
+            Signed(number) => number.to_string(),
+            Float(number) => number.to_string(),
+            Str(text) => format!("\"{text}\""),
+            Seq => "a list".to_owned(),
+            Map => "a table".to_owned(),
+            other => other.to_string(),
+        };
         Misfit(format!("found {found}; write {expected}"))
     }
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Misfit {

@@ -39,7 +39,7 @@ impl Secrets {
 }
 
 /// Whether a key holds a secret however it was written: credentials, here and among librdkafka's properties.
-fn is_secret(key: &str) -> bool {
+pub(super) fn is_secret(key: &str) -> bool {
     const SECRET: [&str; 6] = ["password", "secret", "username", "pem", "sasl.oauthbearer.config", "ssl.key"];
     let name = key.strip_prefix("kafka.properties.").or_else(|| key.rsplit('.').next()).unwrap_or(key);
     SECRET.iter().any(|word| name.contains(word))
@@ -66,7 +66,8 @@ fn walk(node: &mut Node, key: &str, environment: &HashMap<&str, &str>, log: &mut
             Ok(resolved) => {
                 node.secret = is_secret(key) || resolved.secret;
                 *text = resolved.text;
-                if key.ends_with("password") {
+                // Not user names: they are short, often part of other names, and appear in no text.
+                if node.secret && !key.ends_with("username") {
                     log.secrets.add(text);
                 }
             }
