@@ -5,11 +5,11 @@
 
 pub mod bridge;
 pub mod cli;
+pub mod kafka;
+pub mod lane;
 pub mod message;
 pub mod metrics;
 pub mod mqtt;
+pub mod ring;
 pub mod route;
 pub mod settings;
-pub mod ring;
-pub mod kafka;
-pub mod lane;

@@ -123,3 +123,7 @@ fn json(loaded: &Loaded, connections: Option<Connections>, exit: Exit) -> String
         Err(error) => format!("{{\"ok\": false, \"error\": \"{error}\"}}\n"),
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

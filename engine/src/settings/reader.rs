@@ -107,6 +107,13 @@ impl de::Error for Misfit {
             Map => "a table".to_owned(),
             other => other.to_string(),
         };
+        let expected = match expected.to_string().as_str() {
+            "a boolean" => "true or false".to_owned(),
+            "a map" => "a table".to_owned(),
+            "a sequence" => "a list".to_owned(),
+            "a string" => "text in quotes".to_owned(),
+            other => other.to_owned(),
+        };
         Misfit(format!("found {found}; write {expected}"))
     }
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Misfit {
@@ -134,7 +141,6 @@ impl<'a> Reader<'a> {
         let value = document::value(words, &self.node.origin)?;
         Some(Node { value, ..self.node.clone() })
     }
-
 }
 
 impl<'de> Deserializer<'de> for Reader<'_> {
@@ -147,7 +153,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Bool(flag) => visitor.visit_bool(*flag),
             Value::Datetime(_) => Err(de::Error::invalid_type(de::Unexpected::Other("a date"), &visitor)),
-            Value::List(elements) => visitor.visit_seq(Elements { reader: &self, elements: elements.iter().enumerate() }),
+            Value::List(elements) => {
+                visitor.visit_seq(Elements { reader: &self, elements: elements.iter().enumerate() })
+            }
             Value::Table(table) => visitor.visit_map(Entries { reader: &self, entries: table.iter(), value: None }),
             Value::Broken => Err(Misfit(String::new())),
         }
@@ -155,6 +163,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match &self.node.value {
+            Value::Integer(_) | Value::Float(_) | Value::Bool(_) if self.node.secret => {
+                Err(Misfit("found a value without quotes; put it in quotes".to_owned()))
+            }
             Value::Integer(_) | Value::Float(_) | Value::Bool(_) => {
                 Err(Misfit(format!("found {0} without quotes; write \"{0}\"", self.node.shown())))
             }
@@ -218,7 +229,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let Value::Table(table) = &self.node.value else {
             return match &self.node.value {
                 Value::Broken => Err(Misfit(String::new())),
-                _ => Err(Misfit(format!("found {}; write a table, such as `[{}]`", self.node.kind(), self.key))),
+                Value::List(_) => Err(Misfit(format!("found a list; write a table, such as `[{}]`", self.key))),
+                _ => Err(Misfit(format!("found {}; write a table, such as `[{}]`", self.node.shown(), self.key))),
             };
         };
         let (known_keys, unknown): (Vec<_>, Vec<_>) =
@@ -230,11 +242,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_map(Entries { reader: &self, entries: known_keys.into_iter(), value: None })
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Misfit> {
         if name == SETTING {
             visitor.visit_seq(PlaceAndValue { reader: self, place_given: false })
         } else {
