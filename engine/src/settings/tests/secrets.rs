@@ -96,11 +96,9 @@ fn no_output_shows_a_secret() {
         {
             let (text, _) = with(section, &format!("{key} = \"{value}\""));
             let loaded = Given { files: &[&text], environment: &environment, ..Given::default() }.load();
-            let visible = [
-                loaded.values.iter().map(|shown| shown.value.clone()).collect::<String>(),
-                problems(&loaded).concat(),
-            ]
-            .concat();
+            let visible =
+                [loaded.values.iter().map(|shown| shown.value.clone()).collect::<String>(), problems(&loaded).concat()]
+                    .concat();
             assert!(
                 !visible.contains("hunter2") && !visible.contains("424242"),
                 "{section} {key} = {value}: {visible}"
