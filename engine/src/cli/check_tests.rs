@@ -93,6 +93,7 @@ fn the_plan_says_who_reads_what_where() {
         "a missing topic is created with 9 partitions, replication 1",
         "the packet ids of QoS 2 are kept in memory",
         "At most 128.0 MiB in all shards",
+        "Drain: at most 30s",
         "fairlead.toml:7:12",
     ] {
         assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part} in {text}");
