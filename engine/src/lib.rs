@@ -11,3 +11,4 @@ pub mod settings;
 pub mod ring;
 pub mod kafka;
 pub mod lane;
+pub mod shard;

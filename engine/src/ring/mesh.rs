@@ -1,6 +1,9 @@
 //! The rings of all ordered pairs of shards.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::{Doorbell, Reader, Writer, ring};
 use crate::message::{Receipt, Record};
@@ -20,6 +23,8 @@ pub struct Mesh(Vec<Port>);
 struct Outgoing {
     records: Writer<Record>,
     receipts: Reader<Receipt>,
+    /// Set when the records sent must not wait for more.
+    saturated: Arc<AtomicBool>,
     outstanding: usize,
     rung: bool,
 }
@@ -29,6 +34,7 @@ struct Outgoing {
 struct Incoming {
     records: Reader<Record>,
     receipts: Writer<Receipt>,
+    saturated: Arc<AtomicBool>,
     rung: bool,
 }
 
@@ -58,10 +64,16 @@ impl Mesh {
             for to in (0..shards).filter(|to| *to != from) {
                 let (record_writer, record_reader) = ring(RECORD_SLOTS);
                 let (receipt_writer, receipt_reader) = ring(OUTSTANDING);
-                ports[from].outgoing[to] =
-                    Some(Outgoing { records: record_writer, receipts: receipt_reader, outstanding: 0, rung: true });
+                let saturated = Arc::new(AtomicBool::new(false));
+                ports[from].outgoing[to] = Some(Outgoing {
+                    records: record_writer,
+                    receipts: receipt_reader,
+                    saturated: saturated.clone(),
+                    outstanding: 0,
+                    rung: true,
+                });
                 ports[to].incoming[from] =
-                    Some(Incoming { records: record_reader, receipts: receipt_writer, rung: true });
+                    Some(Incoming { records: record_reader, receipts: receipt_writer, saturated, rung: true });
             }
         }
         Mesh(ports)
@@ -130,6 +142,18 @@ impl Port {
                 bell.ring();
             }
         }
+    }
+
+    /// A session has all in flight that it may: the records just sent must not wait for more.
+    pub fn send_saturated(&mut self) {
+        for pair in self.outgoing.iter().flatten().filter(|pair| !pair.rung) {
+            pair.saturated.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether another shard's records must not wait for more; asked after [`Port::take_records`].
+    pub fn take_saturated(&mut self) -> bool {
+        self.incoming.iter().flatten().fold(false, |any, pair| pair.saturated.swap(false, Ordering::Acquire) | any)
     }
 
     /// Takes up to `most` records that other shards sent here.

@@ -220,3 +220,28 @@ pub struct Engine {
     /// Longest wait for what is in flight at shutdown.
     pub drain: Duration,
 }
+
+#[cfg(test)]
+impl Settings {
+    /// Settings with no source and no route, for tests of the Kafka side.
+    pub(crate) fn minimal(brokers: &str) -> Settings {
+        Settings {
+            sources: Vec::new(),
+            routes: Vec::new(),
+            kafka: Kafka {
+                brokers: brokers.to_owned(),
+                properties: Vec::new(),
+                create: None,
+                linger: Duration::from_millis(1),
+            },
+            engine: Engine {
+                cpus: vec![0],
+                kafka_cpus: None,
+                ack: Ack::Kafka,
+                memory: 64 << 20,
+                drain: Duration::from_secs(30),
+            },
+            admin: None,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! One shard: one core, one executor. Only this folder names glommio.
+
+pub mod clock;
