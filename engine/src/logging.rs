@@ -1,0 +1,3 @@
+//! Logs on standard error.
+mod line;
+pub use line::printable;

@@ -1,0 +1,225 @@
+//! The scrape: everything as OpenMetrics text. Bounded by the configuration: no label comes from a message.
+
+use std::{fmt::Error, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+
+use super::{
+    Ledger, Metrics,
+    ledger::Account,
+    names::{Counter, Described, Gauge, Stage},
+    shard::ShardMetrics,
+    stage::BUCKETS,
+    status::{SessionState, SessionStatus},
+};
+use crate::message::DropReason;
+
+/// The media type of a scrape.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What one scrape shows.
+#[derive(Clone, Debug)]
+pub struct Scrape {
+    /// The cells and the board.
+    pub metrics: Arc<Metrics>,
+    /// The ledger, read between two turns of each shard if it could be.
+    pub ledger: Ledger,
+    /// Time since the start of the process.
+    pub uptime: Duration,
+    /// Log lines lost because standard error took no more.
+    pub log_lines_lost: u64,
+    /// Log lines not written because they said the same again.
+    pub log_lines_suppressed: u64,
+}
+
+/// Labels of one series.
+type Labels<'a> = &'a [(&'static str, &'a str)];
+
+/// A number of the ledger.
+type Reading = fn(&Account) -> u64;
+
+/// A number of the status board; `None` where the session does not know it.
+type SessionReading = fn(&SessionStatus) -> Option<u64>;
+
+/// The ledger's entries that are counted, but for the drops, which have reasons.
+const ENTRIES: [(&str, &str, Reading); 5] = [
+    ("received_messages", "Messages read from brokers.", |account| account.received),
+    ("recovered_messages", "Messages found in the spool at start.", |account| account.recovered),
+    ("delivered_messages", "Messages confirmed by Kafka.", |account| account.delivered),
+    ("dead_lettered_messages", "Messages written to the dead letters.", |account| account.dead_lettered),
+    ("suppressed_messages", "Second copies, acknowledged and not produced.", |account| account.suppressed),
+];
+
+impl Scrape {
+    /// The scrape as text.
+    #[must_use]
+    pub fn render(self) -> String {
+        let mut registry = Registry::with_prefix("fairlead");
+        registry.register_collector(Box::new(self));
+        let mut page = String::new();
+        text::encode(&mut page, &registry).expect("a string takes everything, and all values are in range");
+        page
+    }
+
+    /// The shards with their labels.
+    fn shards(&self) -> impl Iterator<Item = (String, &ShardMetrics)> {
+        self.metrics.shards().enumerate().map(|(index, shard)| (index.to_string(), shard))
+    }
+
+    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        for members in Counter::ALL.chunk_by(|one, next| one.describe().name == next.describe().name) {
+            let Described { name, help, .. } = members[0].describe();
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (index, shard) in self.shards() {
+                for counter in members {
+                    let reason = counter.describe().reason;
+                    let labels = [("shard", index.as_str()), ("reason", reason.unwrap_or_default())];
+                    let labels = if reason.is_some() { &labels[..] } else { &labels[..1] };
+                    write_counter(&mut family, labels, shard.counter(*counter))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        for gauge in Gauge::ALL {
+            let Described { name, help, .. } = gauge.describe();
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (index, shard) in self.shards() {
+                write_gauge(&mut family, &[("shard", &index)], shard.gauge(*gauge))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stages(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        for stage in Stage::ALL {
+            let Described { name, help, .. } = stage.describe();
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for (index, shard) in self.shards() {
+                let buckets = shard.stage(*stage, |histogram| histogram.buckets());
+                let bounds = BUCKETS.into_iter().map(seconds).chain([f64::INFINITY]);
+                let counts: Vec<(f64, u64)> = bounds.zip(buckets.counts).collect();
+                family.encode_family(&[("shard", index.as_str())])?.encode_histogram::<NoLabelSet>(
+                    seconds(buckets.sum),
+                    buckets.count,
+                    &counts,
+                    None,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ledger(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let routes = &self.ledger.routes;
+        for (name, help, reading) in ENTRIES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (route, account) in routes {
+                write_counter(&mut family, &[("route", route)], reading(account))?;
+            }
+        }
+        let help = "Messages given up, by reason.";
+        let mut dropped = encoder.encode_descriptor("dropped_messages", help, None, MetricType::Counter)?;
+        for (route, account) in routes {
+            for (reason, n) in DropReason::ALL.iter().zip(account.dropped) {
+                write_counter(&mut dropped, &[("route", route), ("reason", reason.label())], n)?;
+            }
+        }
+        let help = "Messages on their way.";
+        let mut pending = encoder.encode_descriptor("pending_messages", help, None, MetricType::Gauge)?;
+        for (route, account) in routes {
+            write_gauge(&mut pending, &[("route", route)], account.pending)?;
+        }
+        Ok(())
+    }
+
+    fn sessions(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let board = self.metrics.status().board();
+        let sessions: Vec<_> = self.metrics.layout().sessions.iter().zip(&board.sessions).collect();
+        let readings: [(&str, &str, SessionReading); 4] = [
+            ("mqtt_session_subscribed", "1 if everything is subscribed.", |session| {
+                Some(u64::from(session.state == SessionState::Subscribed))
+            }),
+            ("mqtt_session_in_flight_messages", "PUBLISHes that are not acknowledged.", |session| {
+                Some(u64::from(session.in_flight))
+            }),
+            ("mqtt_session_window_messages", "Most PUBLISHes that are not acknowledged.", |session| {
+                Some(u64::from(session.window))
+            }),
+            ("mqtt_broker_dropped_messages", "Messages the broker says it dropped ($SYS).", |session| {
+                session.broker_dropped
+            }),
+        ];
+        for (name, help, reading) in readings {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (label, session) in &sessions {
+                let Some(value) = reading(session) else {
+                    continue;
+                };
+                let shard = label.shard.to_string();
+                let labels = [("source", &*label.source), ("session", &*label.client_id), ("shard", &*shard)];
+                write_gauge(&mut family, &labels, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let gauges = [
+            ("ready", "1 if messages flow.", u64::from(self.metrics.ready().is_ok())),
+            ("ledger_balanced", "1 if the ledger balances; 0 is a bug.", u64::from(self.ledger.imbalance().is_none())),
+            (
+                "ledger_approximate",
+                "1 if the ledger could not be read between two turns.",
+                u64::from(self.ledger.approximate),
+            ),
+            ("uptime_seconds", "Time since the start.", self.uptime.as_secs()),
+        ];
+        for (name, help, value) in gauges {
+            write_gauge(&mut encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, &[], value)?;
+        }
+        let counters = [
+            ("log_lines_lost", "Log lines lost because standard error took no more.", self.log_lines_lost),
+            ("log_lines_suppressed", "Log lines that said the same again.", self.log_lines_suppressed),
+        ];
+        for (name, help, value) in counters {
+            write_counter(&mut encoder.encode_descriptor(name, help, None, MetricType::Counter)?, &[], value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        self.process(&mut encoder)?;
+        self.ledger(&mut encoder)?;
+        self.sessions(&mut encoder)?;
+        self.counters(&mut encoder)?;
+        self.gauges(&mut encoder)?;
+        self.stages(&mut encoder)
+    }
+}
+
+fn write_counter(family: &mut MetricEncoder<'_>, labels: Labels<'_>, value: u64) -> Result<(), Error> {
+    ConstCounter::new(value).encode(series(family, &labels)?)
+}
+
+/// OpenMetrics gauges are signed: what does not fit is shown as the largest that does.
+fn write_gauge(family: &mut MetricEncoder<'_>, labels: Labels<'_>, value: u64) -> Result<(), Error> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(series(family, &labels)?)
+}
+
+fn series<'a>(family: &'a mut MetricEncoder<'_>, labels: &'a Labels<'_>) -> Result<MetricEncoder<'a>, Error> {
+    family.encode_family(labels)
+}
+
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
+}
