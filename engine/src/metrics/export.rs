@@ -4,8 +4,8 @@ use std::{fmt::Error, sync::Arc, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
+    metrics::MetricType,
     registry::Registry,
 };
 
@@ -208,16 +208,19 @@ impl Collector for Scrape {
 }
 
 fn write_counter(family: &mut MetricEncoder<'_>, labels: Labels<'_>, value: u64) -> Result<(), Error> {
-    ConstCounter::new(value).encode(series(family, &labels)?)
+    if labels.is_empty() {
+        return family.encode_counter::<NoLabelSet, _, f64>(&value, None);
+    }
+    family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
 }
 
 /// OpenMetrics gauges are signed: what does not fit is shown as the largest that does.
 fn write_gauge(family: &mut MetricEncoder<'_>, labels: Labels<'_>, value: u64) -> Result<(), Error> {
-    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(series(family, &labels)?)
-}
-
-fn series<'a>(family: &'a mut MetricEncoder<'_>, labels: &'a Labels<'_>) -> Result<MetricEncoder<'a>, Error> {
-    family.encode_family(labels)
+    let value = i64::try_from(value).unwrap_or(i64::MAX);
+    if labels.is_empty() {
+        return family.encode_gauge(&value);
+    }
+    family.encode_family(&labels)?.encode_gauge(&value)
 }
 
 fn seconds(micros: u64) -> f64 {

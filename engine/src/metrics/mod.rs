@@ -11,6 +11,8 @@ mod names;
 mod shard;
 mod stage;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
