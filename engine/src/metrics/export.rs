@@ -29,25 +29,34 @@ pub struct Scrape {
     pub metrics: Arc<Metrics>,
     /// The ledger, read between two turns of each shard if it could be.
     pub ledger: Ledger,
-    /// Time since the start of the process.
-    pub uptime: Duration,
-    /// Log lines lost because standard error took no more.
-    pub log_lines_lost: u64,
-    /// Log lines not written because they said the same again.
-    pub log_lines_suppressed: u64,
+    /// What is measured of the process as a whole, by its owners.
+    pub process: Vec<Reading>,
+}
+
+/// A number without labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Its name, without prefix and suffix.
+    pub name: &'static str,
+    /// Its help text.
+    pub help: &'static str,
+    /// Whether it only rises.
+    pub rises: bool,
+    /// Its value.
+    pub value: u64,
 }
 
 /// Labels of one series.
 type Labels<'a> = &'a [(&'static str, &'a str)];
 
 /// A number of the ledger.
-type Reading = fn(&Account) -> u64;
+type AccountReading = fn(&Account) -> u64;
 
 /// A number of the status board; `None` where the session does not know it.
 type SessionReading = fn(&SessionStatus) -> Option<u64>;
 
 /// The ledger's entries that are counted, but for the drops, which have reasons.
-const ENTRIES: [(&str, &str, Reading); 5] = [
+const ENTRIES: [(&str, &str, AccountReading); 5] = [
     ("received_messages", "Messages read from brokers.", |account| account.received),
     ("recovered_messages", "Messages found in the spool at start.", |account| account.recovered),
     ("delivered_messages", "Messages confirmed by Kafka.", |account| account.delivered),
@@ -172,25 +181,18 @@ impl Scrape {
     }
 
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let gauges = [
-            ("ready", "1 if messages flow.", u64::from(self.metrics.ready().is_ok())),
-            ("ledger_balanced", "1 if the ledger balances; 0 is a bug.", u64::from(self.ledger.imbalance().is_none())),
-            (
-                "ledger_approximate",
-                "1 if the ledger could not be read between two turns.",
-                u64::from(self.ledger.approximate),
-            ),
-            ("uptime_seconds", "Time since the start.", self.uptime.as_secs()),
+        let gauge = |name, help, is: bool| Reading { name, help, rises: false, value: u64::from(is) };
+        let own = [
+            gauge("ready", "1 if messages flow.", self.metrics.ready().is_ok()),
+            gauge("ledger_balanced", "1 if the ledger balances; 0 is a bug.", self.ledger.imbalance().is_none()),
+            gauge("ledger_approximate", "1 if the ledger was not read between two turns.", self.ledger.approximate),
         ];
-        for (name, help, value) in gauges {
-            write_gauge(&mut encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, &[], value)?;
-        }
-        let counters = [
-            ("log_lines_lost", "Log lines lost because standard error took no more.", self.log_lines_lost),
-            ("log_lines_suppressed", "Log lines that said the same again.", self.log_lines_suppressed),
-        ];
-        for (name, help, value) in counters {
-            write_counter(&mut encoder.encode_descriptor(name, help, None, MetricType::Counter)?, &[], value)?;
+        for Reading { name, help, rises, value } in own.iter().chain(&self.process) {
+            if *rises {
+                write_counter(&mut encoder.encode_descriptor(name, help, None, MetricType::Counter)?, &[], *value)?;
+            } else {
+                write_gauge(&mut encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, &[], *value)?;
+            }
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-pub use export::{CONTENT_TYPE, Scrape};
+pub use export::{CONTENT_TYPE, Reading, Scrape};
 pub(crate) use labels::shorten;
 pub use ledger::{Account, Imbalance, Ledger};
 pub use names::{BOUNDS, Bound, Counter, Described, Entry, Gauge, Stage};
@@ -113,7 +113,13 @@ impl Metrics {
     /// A counter, summed over shards.
     #[must_use]
     pub fn total(&self, counter: Counter) -> u64 {
-        self.shards().map(|shard| shard.counter(counter)).sum()
+        self.shards().map(|shard| shard.counter(counter)).fold(0, u64::saturating_add)
+    }
+
+    /// A gauge, summed over shards.
+    #[must_use]
+    pub fn level(&self, gauge: Gauge) -> u64 {
+        self.shards().map(|shard| shard.gauge(gauge)).fold(0, u64::saturating_add)
     }
 
     /// Quantiles of a stage over all shards since the start.

@@ -164,14 +164,15 @@ impl Status {
         session.reason = session.reason.as_deref().map(tidy);
     }
 
-    /// What the Kafka client of `shard` says about topic `name`.
+    /// What the Kafka client of `shard` says about topic `name`; both texts are cut and stripped as above.
     pub fn topic(&self, shard: usize, name: &str, state: TopicState) {
+        let name = tidy(name);
         let mut board = lock(&self.board);
-        if !board.topics.contains_key(name) && !board.make_room(matches!(state, TopicState::Hold { .. })) {
+        if !board.topics.contains_key(&name) && !board.make_room(matches!(state, TopicState::Hold { .. })) {
             board.topics_omitted += 1;
             return;
         }
-        let topic = board.topics.entry(name.to_owned()).or_default();
+        let topic = board.topics.entry(name).or_default();
         match state {
             TopicState::Available { partitions } => {
                 topic.partitions = Some(partitions);

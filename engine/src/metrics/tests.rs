@@ -26,9 +26,10 @@ fn scrape(metrics: &Arc<Metrics>) -> String {
     Scrape {
         metrics: Arc::clone(metrics),
         ledger: Ledger::of(metrics),
-        uptime: Duration::from_secs(7),
-        log_lines_lost: 5,
-        log_lines_suppressed: 6,
+        process: vec![
+            Reading { name: "uptime_seconds", help: "Time.", rises: false, value: 7 },
+            Reading { name: "log_lines_lost", help: "Lines.", rises: true, value: 5 },
+        ],
     }
     .render()
 }
