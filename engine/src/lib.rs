@@ -3,6 +3,8 @@
 //! A message travels `shard` (socket) → `mqtt` → `route` → `ring` (if another shard owns the partition) → `lane` →
 //! `kafka`; its receipt travels back and becomes the PUBACK.
 
+pub mod admin;
+pub mod logging;
 pub mod message;
 pub mod metrics;
 pub mod mqtt;
