@@ -21,13 +21,8 @@ impl Clock {
     /// Reads the wall clock and starts counting.
     #[expect(clippy::disallowed_methods, reason = "the clock of this package")]
     pub fn start() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        Self {
-            wall_ns: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX),
-            started: Instant::now(),
-        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { wall_ns: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX), started: Instant::now() }
     }
 
     /// Nanoseconds since the Unix epoch; never smaller than an earlier reading of the same clock.
@@ -38,10 +33,7 @@ impl Clock {
 }
 
 /// Seconds from `from` to `to`, both in nanoseconds; never negative.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a span of hours is exact to the microsecond in an f64"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a span of hours is exact to the microsecond in an f64")]
 pub fn seconds_between(from: i64, to: i64) -> f64 {
     to.saturating_sub(from).max(0) as f64 / SECOND as f64
 }

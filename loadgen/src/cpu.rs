@@ -7,10 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// CPU seconds (user and system, all threads) that this process has used.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "exact to the microsecond for centuries"
-)]
+#[expect(clippy::cast_precision_loss, reason = "exact to the microsecond for centuries")]
 pub fn own_seconds() -> f64 {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
@@ -32,9 +29,7 @@ impl FromStr for ProcessRef {
         if let Some(path) = text.strip_prefix('@') {
             return Ok(Self::File(PathBuf::from(path)));
         }
-        text.parse()
-            .map(Self::Pid)
-            .map_err(|_| format!("`{text}` is neither a process id nor @FILE"))
+        text.parse().map(Self::Pid).map_err(|_| format!("`{text}` is neither a process id nor @FILE"))
     }
 }
 
@@ -51,13 +46,8 @@ impl FromStr for NamedProcess {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, process) = text
-            .split_once('=')
-            .ok_or_else(|| format!("`{text}` is not NAME=PID or NAME=@FILE"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            process: process.parse()?,
-        })
+        let (name, process) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=PID or NAME=@FILE"))?;
+        Ok(Self { name: name.to_owned(), process: process.parse()? })
     }
 }
 
@@ -86,26 +76,15 @@ pub struct ProcessWatch {
 impl ProcessWatch {
     /// Starts to watch; the first [`ProcessWatch::sample`] sets the base line.
     pub fn new(target: NamedProcess) -> Self {
-        let usage = ProcessUsage {
-            name: target.name.clone(),
-            cpu_seconds: 0.0,
-            rss_anon_peak_bytes: 0,
-            processes: 0,
-        };
-        Self {
-            target,
-            last: None,
-            usage,
-        }
+        let usage = ProcessUsage { name: target.name.clone(), cpu_seconds: 0.0, rss_anon_peak_bytes: 0, processes: 0 };
+        Self { target, last: None, usage }
     }
 
     /// Reads `/proc` once. A process that is gone adds nothing; a new one under the same name counts from its start.
     pub fn sample(&mut self) {
         let pid = match &self.target.process {
             ProcessRef::Pid(pid) => Some(*pid),
-            ProcessRef::File(path) => fs::read_to_string(path)
-                .ok()
-                .and_then(|text| text.trim().parse().ok()),
+            ProcessRef::File(path) => fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()),
         };
         let Some((pid, seconds)) = pid.and_then(|pid| Some((pid, cpu_seconds(pid)?))) else {
             return;
@@ -130,10 +109,7 @@ impl ProcessWatch {
 }
 
 /// utime + stime of `/proc/PID/stat`: fields 14 and 15, the 12th and 13th after the name in parentheses.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "clock ticks of centuries fit an f64 exactly"
-)]
+#[expect(clippy::cast_precision_loss, reason = "clock ticks of centuries fit an f64 exactly")]
 fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name = &stat[stat.rfind(')')? + 1..];
@@ -159,10 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
         fs::write(&file, format!("{}\n", std::process::id())).unwrap();
-        for target in [
-            format!("me={}", std::process::id()),
-            format!("me=@{}", file.display()),
-        ] {
+        for target in [format!("me={}", std::process::id()), format!("me=@{}", file.display())] {
             let mut watch = ProcessWatch::new(target.parse().unwrap());
             watch.sample();
             let before = own_seconds();

@@ -46,10 +46,7 @@ impl Latency {
     }
 
     /// The summary of what was recorded so far.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "microseconds of an hour fit an f64 exactly"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of an hour fit an f64 exactly")]
     pub fn percentiles(&self) -> Percentiles {
         let ms = |us: u64| us as f64 / 1_000.0;
         let at = |quantile| ms(self.histogram.value_at_quantile(quantile));

@@ -36,10 +36,7 @@ pub struct AckLog {
 impl AckLog {
     /// An empty log for `publishers` publishers.
     pub fn new(run_id: u32, publishers: usize) -> Self {
-        Self {
-            run_id,
-            acknowledged: vec![Sequences::default(); publishers],
-        }
+        Self { run_id, acknowledged: vec![Sequences::default(); publishers] }
     }
 
     /// Notes an acknowledgement; false if it was noted before.

@@ -5,6 +5,7 @@
 //! [`firehose`] and [`verify`]; what they have in common is the [`stamp`] in each payload and the [`ledger`] of what was
 //! sent and acknowledged.
 
+pub mod ais;
 pub mod clock;
 pub mod cpu;
 pub mod firehose;
@@ -13,6 +14,8 @@ pub mod ledger;
 mod mqtt;
 mod net;
 pub mod output;
+pub mod progress;
+pub mod publish;
 pub mod sequences;
 pub mod stamp;
 

@@ -26,19 +26,12 @@ pub(crate) struct Poll {
 }
 
 fn interest(write: bool) -> epoll::EventFlags {
-    if write {
-        epoll::EventFlags::IN | epoll::EventFlags::OUT
-    } else {
-        epoll::EventFlags::IN
-    }
+    if write { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN }
 }
 
 impl Poll {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            events: Vec::with_capacity(EVENTS_AT_ONCE),
-        })
+        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(EVENTS_AT_ONCE) })
     }
 
     /// Watches a socket for reading, and for writing where `write` says so; closing the socket ends it.
@@ -55,10 +48,7 @@ impl Poll {
     /// Waits at most `timeout_ns` and appends what is ready to `ready`. A signal ends the wait early.
     pub(crate) fn wait(&mut self, timeout_ns: i64, ready: &mut Vec<Ready>) -> io::Result<()> {
         let timeout_ns = timeout_ns.max(0);
-        let timeout = Timespec {
-            tv_sec: timeout_ns / SECOND,
-            tv_nsec: timeout_ns % SECOND,
-        };
+        let timeout = Timespec { tv_sec: timeout_ns / SECOND, tv_nsec: timeout_ns % SECOND };
         self.events.clear();
         let events = rustix::buffer::spare_capacity(&mut self.events);
         match epoll::wait(&self.epoll, events, Some(&timeout)) {

@@ -47,16 +47,11 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), OutputError
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    fs::write(&partial, &text)
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|cause| {
-            // It may not exist at all; the first error is the one worth telling.
-            let _ = fs::remove_file(&partial);
-            OutputError::Write {
-                path: path.to_owned(),
-                cause,
-            }
-        })
+    fs::write(&partial, &text).and_then(|()| fs::rename(&partial, path)).map_err(|cause| {
+        // It may not exist at all; the first error is the one worth telling.
+        let _ = fs::remove_file(&partial);
+        OutputError::Write { path: path.to_owned(), cause }
+    })
 }
 
 /// Reads what [`write_json`] wrote; `kind` names the file for the error.
@@ -64,15 +59,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), OutputError
 /// # Errors
 /// [`OutputError::Read`] or [`OutputError::Format`].
 pub fn read_json<T: DeserializeOwned>(path: &Path, kind: &'static str) -> Result<T, OutputError> {
-    let text = fs::read(path).map_err(|cause| OutputError::Read {
-        path: path.to_owned(),
-        cause,
-    })?;
-    serde_json::from_slice(&text).map_err(|cause| OutputError::Format {
-        path: path.to_owned(),
-        kind,
-        cause,
-    })
+    let text = fs::read(path).map_err(|cause| OutputError::Read { path: path.to_owned(), cause })?;
+    serde_json::from_slice(&text).map_err(|cause| OutputError::Format { path: path.to_owned(), kind, cause })
 }
 
 #[cfg(test)]
@@ -86,10 +74,7 @@ mod tests {
         let path = folder.path().join("result.json");
         std::os::unix::fs::symlink("/dev/full", folder.path().join("result.json.partial")).unwrap();
         let error = write_json(&path, &[1, 2, 3]).unwrap_err().to_string();
-        assert!(
-            error.contains("result.json") && error.contains("No space left"),
-            "{error}"
-        );
+        assert!(error.contains("result.json") && error.contains("No space left"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

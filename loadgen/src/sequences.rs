@@ -17,10 +17,7 @@ pub struct Sequences {
 impl Sequences {
     /// All numbers below `end`.
     pub fn below(end: u64) -> Self {
-        Self {
-            contiguous: end,
-            beyond: Vec::new(),
-        }
+        Self { contiguous: end, beyond: Vec::new() }
     }
 
     /// Adds `number`; false if it was there already.
@@ -39,11 +36,7 @@ impl Sequences {
         }
         if number == self.contiguous {
             self.contiguous += 1;
-            if self
-                .beyond
-                .first()
-                .is_some_and(|next| next.0 == self.contiguous)
-            {
+            if self.beyond.first().is_some_and(|next| next.0 == self.contiguous) {
                 self.contiguous = self.beyond.remove(0).1;
             }
             return true;
@@ -54,11 +47,7 @@ impl Sequences {
             Some(&(_, end)) if number == end => {
                 self.beyond[place].1 += 1;
                 let joined = self.beyond[place].1;
-                if self
-                    .beyond
-                    .get(place + 1)
-                    .is_some_and(|next| next.0 == joined)
-                {
+                if self.beyond.get(place + 1).is_some_and(|next| next.0 == joined) {
                     self.beyond[place].1 = self.beyond.remove(place + 1).1;
                 }
                 true
@@ -142,20 +131,13 @@ mod tests {
     fn set_of(numbers: &[u64]) -> (Sequences, BTreeSet<u64>) {
         let (mut set, mut model) = (Sequences::default(), BTreeSet::new());
         for &number in numbers {
-            assert_eq!(
-                set.insert(number),
-                model.insert(number),
-                "{number} into {set:?}"
-            );
+            assert_eq!(set.insert(number), model.insert(number), "{number} into {set:?}");
         }
         (set, model)
     }
 
     fn numbers(ranges: impl IntoIterator<Item = (u64, u64)>) -> Vec<u64> {
-        ranges
-            .into_iter()
-            .flat_map(|(start, end)| start..end)
-            .collect()
+        ranges.into_iter().flat_map(|(start, end)| start..end).collect()
     }
 
     proptest! {

@@ -85,11 +85,7 @@ impl Stamp {
         hasher.update(&payload[..at + CHECKSUM]);
         hasher.update(NO_CHECKSUM);
         hasher.update(&payload[at + STAMP_LEN..]);
-        if hasher.finalize() == number(block, CHECKSUM)? {
-            Ok((stamp, at))
-        } else {
-            Err(StampError::Corrupt)
-        }
+        if hasher.finalize() == number(block, CHECKSUM)? { Ok((stamp, at)) } else { Err(StampError::Corrupt) }
     }
 }
 
@@ -146,11 +142,7 @@ fn number(block: &[u8], at: usize) -> Result<u32, StampError> {
     value = (value | (value >> 8)) & 0x0000_ffff_0000_ffff;
     value = (value | (value >> 16)) & 0xffff_ffff;
     let value = u32::try_from(value).expect("32 bits are left");
-    if digits(value) == text {
-        Ok(value)
-    } else {
-        Err(StampError::Corrupt)
-    }
+    if digits(value) == text { Ok(value) } else { Err(StampError::Corrupt) }
 }
 
 fn long_number(block: &[u8], at: usize) -> Result<u64, StampError> {
@@ -163,12 +155,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const STAMP: Stamp = Stamp {
-        run: 0xdead_beef,
-        publisher: 999,
-        sequence: 0x0123_4567_89ab_cdef,
-        sent_ns: 1_700_000_000_123_456_789,
-    };
+    const STAMP: Stamp =
+        Stamp { run: 0xdead_beef, publisher: 999, sequence: 0x0123_4567_89ab_cdef, sent_ns: 1_700_000_000_123_456_789 };
 
     proptest! {
         #[test]
@@ -188,18 +176,7 @@ mod tests {
 
     #[test]
     fn digits_are_plain_hexadecimal() {
-        for value in [
-            0,
-            1,
-            9,
-            10,
-            15,
-            16,
-            0x9f9f_a0a0,
-            0x0123_4567,
-            0x89ab_cdef,
-            u32::MAX,
-        ] {
+        for value in [0, 1, 9, 10, 15, 16, 0x9f9f_a0a0, 0x0123_4567, 0x89ab_cdef, u32::MAX] {
             assert_eq!(digits(value), format!("{value:08x}").as_bytes());
             assert_eq!(number(&digits(value), 0), Ok(value));
         }
@@ -207,8 +184,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let mut payload =
-            b"{\"nmea\":\"!AIVDM,1,1,,B,13:WB@0vC2PmgjpP`WO=DbdF0<0U,0*5D\",\"stamp\":\"".to_vec();
+        let mut payload = b"{\"nmea\":\"!AIVDM,1,1,,B,13:WB@0vC2PmgjpP`WO=DbdF0<0U,0*5D\",\"stamp\":\"".to_vec();
         let at = payload.len();
         payload.extend([0; STAMP_LEN]);
         payload.extend(b"\"}");
@@ -216,10 +192,7 @@ mod tests {
         assert_eq!(Stamp::find(&payload, at), Ok((STAMP, at)));
         for bit in 0..payload.len() * 8 {
             payload[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                Stamp::find(&payload, at).is_err(),
-                "bit {bit} flipped unnoticed"
-            );
+            assert!(Stamp::find(&payload, at).is_err(), "bit {bit} flipped unnoticed");
             payload[bit / 8] ^= 1 << (bit % 8);
         }
     }
@@ -229,10 +202,7 @@ mod tests {
         let mut payload = vec![b'.'; 100];
         STAMP.write(&mut payload, 0);
         for length in 0..payload.len() {
-            assert!(
-                Stamp::find(&payload[..length], 0).is_err(),
-                "cut at {length} unnoticed"
-            );
+            assert!(Stamp::find(&payload[..length], 0).is_err(), "cut at {length} unnoticed");
         }
     }
 

@@ -1,9 +1,9 @@
 //! `fairlead-loadgen firehose`.
 
-use super::{Error, Exit, print_line, stop_on_signal};
+use super::{Error, Exit, Rate, parse_rate, parse_seconds, print_line, stop_on_signal, summary};
 use fairlead_loadgen::Qos;
 use fairlead_loadgen::cpu::{NamedProcess, ProcessRef};
-use fairlead_loadgen::firehose::{Config, Firehose, FirehoseError, Report};
+use fairlead_loadgen::firehose::{Config, Firehose, FirehoseError};
 use fairlead_loadgen::output::write_json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,11 +18,11 @@ pub(super) struct Args {
     #[arg(long, required_unless_present = "seconds")]
     messages: Option<u64>,
     /// Send nothing new after this many seconds of flood
-    #[arg(long)]
-    seconds: Option<f64>,
+    #[arg(long, value_parser = parse_seconds)]
+    seconds: Option<Duration>,
     /// Seconds to wait for the last acknowledgements after --seconds
-    #[arg(long, default_value_t = 10.0)]
-    drain: f64,
+    #[arg(long, default_value = "10", value_parser = parse_seconds)]
+    drain: Duration,
     /// Payload bytes, at least 60
     #[arg(long, default_value_t = 100)]
     size: usize,
@@ -61,24 +61,11 @@ pub(super) struct Args {
     sample_pids: Vec<NamedProcess>,
 }
 
-/// A rate, or none for as fast as possible.
-type Rate = Option<f64>;
-
-pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
-    if text == "max" {
-        return Ok(None);
-    }
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Some(rate)),
-        _ => Err("a number of messages a second above 0, or `max`".to_owned()),
-    }
-}
-
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let stop = stop_on_signal()?;
         let result = self.result.clone();
-        let firehose = Firehose::bind(self.config()?)?;
+        let firehose = Firehose::bind(self.config())?;
         let address = firehose.local_addr().map_err(FirehoseError::System)?;
         print_line(&format!("listening on mqtt://{address}"))?;
         let report = firehose.run(&stop)?;
@@ -86,27 +73,16 @@ impl Args {
             write_json(&path, &report)?;
         }
         print_line(&summary(&report))?;
-        Ok(if report.complete {
-            Exit::Ok
-        } else {
-            Exit::Incomplete
-        })
+        Ok(if report.complete { Exit::Ok } else { Exit::Incomplete })
     }
 
-    fn config(self) -> Result<Config, FirehoseError> {
-        let span = |seconds: f64| {
-            Duration::try_from_secs_f64(seconds)
-                .map_err(|_| FirehoseError::Config(format!("{seconds} is not a number of seconds")))
-        };
-        let bridge = self.pid.map(|process| NamedProcess {
-            name: "bridge".to_owned(),
-            process,
-        });
-        Ok(Config {
+    fn config(self) -> Config {
+        let bridge = self.pid.map(|process| NamedProcess { name: "bridge".to_owned(), process });
+        Config {
             listen: self.listen,
             messages: self.messages,
-            seconds: self.seconds.map(span).transpose()?,
-            drain: span(self.drain)?,
+            seconds: self.seconds,
+            drain: self.drain,
             size: self.size,
             topics: self.topics,
             topic_pattern: self.topic_pattern,
@@ -117,17 +93,6 @@ impl Args {
             run_id: self.run_id,
             ack_log: self.ack_log,
             processes: bridge.into_iter().chain(self.sample_pids).collect(),
-        })
+        }
     }
-}
-
-/// The report without the long list of topics, as one line of JSON.
-fn summary(report: &Report) -> String {
-    let mut value = serde_json::to_value(report).expect("a report is plain data");
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("topics");
-        fields.insert("topics".to_owned(), report.expected.topics.len().into());
-        fields.remove("sent_by_topic");
-    }
-    value.to_string()
 }

@@ -1,15 +1,20 @@
 //! The command line: flags in, tables, JSON and exit codes out.
 
 mod firehose;
+mod nmea;
+mod publish;
 
 use clap::{Parser, Subcommand};
 use fairlead_loadgen::firehose::FirehoseError;
 use fairlead_loadgen::output::OutputError;
+use fairlead_loadgen::publish::PublishError;
+use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -30,6 +35,12 @@ enum Command {
     /// Play the MQTT broker and flood its subscribers, so that a bridge and not a broker is measured
     #[command(after_help = EXIT_CODES)]
     Firehose(firehose::Args),
+    /// Publish recorded or synthetic AIS through a broker
+    #[command(after_help = EXIT_CODES)]
+    Publish(publish::Args),
+    /// Count what is in files of recorded AIS sentences
+    #[command(after_help = EXIT_CODES)]
+    Nmea(nmea::Args),
 }
 
 /// How a command ended, beside errors.
@@ -46,6 +57,8 @@ enum Error {
     #[error(transparent)]
     Firehose(#[from] FirehoseError),
     #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
     Output(#[from] OutputError),
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
@@ -56,6 +69,8 @@ enum Error {
 pub(crate) fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Firehose(args) => args.run(),
+        Command::Publish(args) => args.run(),
+        Command::Nmea(args) => args.run(),
     };
     let exit = outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");
@@ -79,7 +94,36 @@ fn stop_on_signal() -> Result<Arc<AtomicBool>, Error> {
 fn print_line(line: &str) -> Result<(), Error> {
     use io::Write;
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .map_err(Error::Stdout)
+    writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(Error::Stdout)
+}
+
+/// A rate, or none for as fast as possible.
+type Rate = Option<f64>;
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    if text == "max" {
+        return Ok(None);
+    }
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Some(rate)),
+        _ => Err("a number of messages a second above 0, or `max`".to_owned()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "a number of seconds".to_owned())
+}
+
+/// A report as one line of JSON, with the number of topics in place of the long lists of them.
+fn summary(report: &impl Serialize) -> String {
+    let mut value = serde_json::to_value(report).expect("a report is plain data");
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("sent_by_topic");
+        let topics = fields.get("topics").and_then(|topics| topics.as_array()).map_or(0, Vec::len);
+        fields.insert("topics".to_owned(), topics.into());
+    }
+    value.to_string()
 }

@@ -7,9 +7,7 @@ use super::{Config, FirehoseError};
 use crate::clock::{MILLISECOND, SECOND};
 use crate::latency::Latency;
 use crate::ledger::{AckLog, Expectation};
-use crate::mqtt::broker::{
-    Connect, FromClient, RawFilters, put_connack, put_suback, put_unsuback, read,
-};
+use crate::mqtt::broker::{Connect, FromClient, RawFilters, put_connack, put_suback, put_unsuback, read};
 use crate::mqtt::filter::{Subscription, matches};
 use crate::mqtt::{Qos, Version, Violation, frame, kind};
 use std::collections::{BTreeMap, HashMap};
@@ -46,18 +44,12 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn new(id: u64, now: i64) -> Self {
-        Self {
-            id,
-            session: None,
-            keep_alive_ns: None,
-            last_heard_ns: now,
-        }
+        Self { id, session: None, keep_alive_ns: None, last_heard_ns: now }
     }
 
     /// Whether nothing came for one and a half times the keep-alive time (MQTT 5.0 §3.1.2.10).
     pub(crate) fn is_silent(&self, now: i64) -> bool {
-        self.keep_alive_ns
-            .is_some_and(|limit| now - self.last_heard_ns > limit + limit / 2)
+        self.keep_alive_ns.is_some_and(|limit| now - self.last_heard_ns > limit + limit / 2)
     }
 }
 
@@ -96,11 +88,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn new(config: Config) -> Self {
-        let shape = Shape {
-            run_id: config.run_id,
-            topics: config.topic_names(),
-            size: config.size,
-        };
+        let shape = Shape { run_id: config.run_id, topics: config.topic_names(), size: config.size };
         Self {
             ack_log: AckLog::new(config.run_id, shape.topics.len()),
             config,
@@ -177,13 +165,7 @@ impl Broker {
         self.span_ns = Some((first, now));
     }
 
-    fn handle_packet(
-        &mut self,
-        link: &mut Link,
-        packet: FromClient,
-        out: &mut Vec<u8>,
-        now: i64,
-    ) -> Result<(), Close> {
+    fn handle_packet(&mut self, link: &mut Link, packet: FromClient, out: &mut Vec<u8>, now: i64) -> Result<(), Close> {
         if let FromClient::Connect(connect) = packet {
             return Ok(self.handle_connect(link, connect, out)?);
         }
@@ -200,12 +182,7 @@ impl Broker {
             FromClient::Puback(id, _) => self.handle_ack(session, id, now),
             FromClient::Pubrec(id, _) => {
                 if let Some(message) = self.sessions[session].handle_received(id, out) {
-                    self.note_acknowledged(
-                        message.publisher,
-                        message.sequence,
-                        message.sent_ns,
-                        now,
-                    );
+                    self.note_acknowledged(message.publisher, message.sequence, message.sent_ns, now);
                 }
             }
             FromClient::Pubcomp(id, _) => {
@@ -223,19 +200,12 @@ impl Broker {
         Ok(())
     }
 
-    fn handle_connect(
-        &mut self,
-        link: &mut Link,
-        connect: Connect,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Violation> {
+    fn handle_connect(&mut self, link: &mut Link, connect: Connect, out: &mut Vec<u8>) -> Result<(), Violation> {
         if link.session.is_some() {
             return Err(Violation("second CONNECT on a connection"));
         }
         if connect.client_id.is_empty() {
-            return Err(Violation(
-                "CONNECT without a client identifier, by which sessions are known here",
-            ));
+            return Err(Violation("CONNECT without a client identifier, by which sessions are known here"));
         }
         let window = self.config.window;
         let known = self.by_client.get(&connect.client_id).copied();
@@ -255,14 +225,9 @@ impl Broker {
         if !has_state || connect.clean_start {
             self.counts.discarded += session.discard(window) as u64;
         }
-        session.handle_connected(
-            connect.version,
-            window.min(connect.receive_maximum),
-            connect.persistent,
-        );
+        session.handle_connected(connect.version, window.min(connect.receive_maximum), connect.persistent);
         link.session = Some(index);
-        link.keep_alive_ns =
-            (connect.keep_alive > 0).then(|| i64::from(connect.keep_alive) * SECOND);
+        link.keep_alive_ns = (connect.keep_alive > 0).then(|| i64::from(connect.keep_alive) * SECOND);
         put_connack(out, connect.version, has_state && !connect.clean_start);
         Ok(())
     }
@@ -281,14 +246,9 @@ impl Broker {
             let subscription = Subscription::parse(&filter)?;
             let qos = qos.min(self.config.qos);
             codes.push(u8::from(qos));
-            session
-                .granted
-                .retain(|granted| granted.subscription != subscription);
+            session.granted.retain(|granted| granted.subscription != subscription);
             // Who joins a group later gets its share of what is left; other newcomers come too late for a fixed plan.
-            let group_queue = subscription
-                .group
-                .as_ref()
-                .and_then(|group| self.by_group.get(group));
+            let group_queue = subscription.group.as_ref().and_then(|group| self.by_group.get(group));
             if let Some(&queue) = group_queue.filter(|queue| !session.queues.contains(queue)) {
                 session.queues.push(queue);
             }
@@ -300,19 +260,12 @@ impl Broker {
         Ok(())
     }
 
-    fn handle_unsubscribe(
-        &mut self,
-        index: usize,
-        raw: &RawFilters,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Violation> {
+    fn handle_unsubscribe(&mut self, index: usize, raw: &RawFilters, out: &mut Vec<u8>) -> Result<(), Violation> {
         let session = &mut self.sessions[index];
         let (packet_id, filters) = raw.unsubscribe(session.version)?;
         for (filter, _) in &filters {
             let subscription = Subscription::parse(filter)?;
-            session
-                .granted
-                .retain(|granted| granted.subscription != subscription);
+            session.granted.retain(|granted| granted.subscription != subscription);
         }
         put_unsuback(out, session.version, packet_id, filters.len());
         Ok(())
@@ -320,24 +273,15 @@ impl Broker {
 
     /// Starts the flood once the expected sessions have subscribed.
     pub(crate) fn poll_start(&mut self, now: i64) -> Result<(), FirehoseError> {
-        let subscribed = self
-            .sessions
-            .iter()
-            .filter(|session| !session.granted.is_empty())
-            .count();
-        if self.started_ns.is_some()
-            || subscribed < self.config.sessions
-            || now < self.last_subscribe_ns + SETTLE_NS
-        {
+        let subscribed = self.sessions.iter().filter(|session| !session.granted.is_empty()).count();
+        if self.started_ns.is_some() || subscribed < self.config.sessions || now < self.last_subscribe_ns + SETTLE_NS {
             return Ok(());
         }
         self.plan(now);
         self.counts.topics_without_subscriber = self.topics_without_subscriber();
         if self.queues.iter().all(Queue::is_finished) {
             let granted = self.sessions.iter().flat_map(|session| &session.granted);
-            let filters: Vec<_> = granted
-                .map(|granted| granted.subscription.filter.as_str())
-                .collect();
+            let filters: Vec<_> = granted.map(|granted| granted.subscription.filter.as_str()).collect();
             return Err(FirehoseError::NothingSubscribed {
                 filters: filters.join(", "),
                 first: self.shape.topics[0].clone(),
@@ -352,16 +296,9 @@ impl Broker {
         let mut filters_of: BTreeMap<(Option<String>, usize), Vec<String>> = BTreeMap::new();
         for (index, session) in self.sessions.iter().enumerate() {
             for Granted { subscription, .. } in &session.granted {
-                let owner = if subscription.group.is_some() {
-                    0
-                } else {
-                    index
-                };
+                let owner = if subscription.group.is_some() { 0 } else { index };
                 let key = (subscription.group.clone(), owner);
-                filters_of
-                    .entry(key)
-                    .or_default()
-                    .push(subscription.filter.clone());
+                filters_of.entry(key).or_default().push(subscription.filter.clone());
             }
         }
         for ((group, owner), filters) in filters_of {
@@ -380,8 +317,7 @@ impl Broker {
             match group {
                 None => self.sessions[owner].queues.push(number),
                 Some(group) => {
-                    let is_member =
-                        |granted: &Granted| granted.subscription.group.as_ref() == Some(&group);
+                    let is_member = |granted: &Granted| granted.subscription.group.as_ref() == Some(&group);
                     for session in &mut self.sessions {
                         if session.granted.iter().any(is_member) {
                             session.queues.push(number);
@@ -407,11 +343,7 @@ impl Broker {
             return false;
         };
         let is_fed = session.qos(self.config.qos).is_some();
-        is_fed
-            && session
-                .queues
-                .iter()
-                .any(|&queue| session.wants_to_send(&self.queues[queue], now))
+        is_fed && session.queues.iter().any(|&queue| session.wants_to_send(&self.queues[queue], now))
     }
 
     /// Appends what may be sent to this connection now.
@@ -419,8 +351,7 @@ impl Broker {
         let Some(index) = link.session else { return };
         self.prepare_packets(index);
         let session = &mut self.sessions[index];
-        let (Some(qos), Some(packets)) = (session.qos(self.config.qos), session.packets().cloned())
-        else {
+        let (Some(qos), Some(packets)) = (session.qos(self.config.qos), session.packets().cloned()) else {
             return;
         };
         for place in 0..session.queues.len() {
@@ -441,17 +372,10 @@ impl Broker {
             return;
         };
         let version: Version = session.version;
-        if session
-            .packets()
-            .is_some_and(|packets| packets.fits(version, qos))
-        {
+        if session.packets().is_some_and(|packets| packets.fits(version, qos)) {
             return;
         }
-        let prepared = self
-            .prepared
-            .iter()
-            .find(|packets| packets.fits(version, qos))
-            .cloned();
+        let prepared = self.prepared.iter().find(|packets| packets.fits(version, qos)).cloned();
         let packets = prepared.unwrap_or_else(|| {
             let packets = Rc::new(Packets::prepare(&self.shape, version, qos));
             self.prepared.push(Rc::clone(&packets));
@@ -488,10 +412,7 @@ impl Broker {
     pub(crate) fn is_done(&self) -> bool {
         self.started_ns.is_some()
             && self.queues.iter().all(Queue::is_finished)
-            && self
-                .sessions
-                .iter()
-                .all(|session| session.in_flight.open() == 0)
+            && self.sessions.iter().all(|session| session.in_flight.open() == 0)
     }
 
     /// What was sent so far. Where two queues hold a topic, the one that is further ahead counts.
@@ -501,11 +422,7 @@ impl Broker {
             let place: &mut u64 = &mut sent[topic as usize];
             *place = (*place).max(count);
         }
-        Expectation {
-            run_id: self.config.run_id,
-            topics: self.shape.topics.clone(),
-            sent,
-        }
+        Expectation { run_id: self.config.run_id, topics: self.shape.topics.clone(), sent }
     }
 
     /// Says goodbye for the given reason (MQTT 5.0 §3.14); 3.1.1 has no such packet from a server.

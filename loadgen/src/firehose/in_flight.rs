@@ -44,20 +44,10 @@ impl InFlight {
     /// For at most `window` (1 to 65,535) messages at a time.
     pub(crate) fn new(window: u16) -> Self {
         let slots = (usize::from(window) * WINDOWS).next_power_of_two();
-        Self {
-            slots: vec![Message::default(); slots],
-            base: 0,
-            base_id: 1,
-            head: 0,
-            head_id: 1,
-            open: 0,
-        }
+        Self { slots: vec![Message::default(); slots], base: 0, base_id: 1, head: 0, head_id: 1, open: 0 }
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "masked to the size of the ring"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "masked to the size of the ring")]
     fn slot(&self, place: u64) -> usize {
         place as usize & (self.slots.len() - 1)
     }
@@ -143,10 +133,7 @@ mod tests {
     use std::collections::VecDeque;
 
     fn message(sequence: u64) -> Message {
-        Message {
-            sequence,
-            ..Message::default()
-        }
+        Message { sequence, ..Message::default() }
     }
 
     #[test]

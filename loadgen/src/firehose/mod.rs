@@ -72,9 +72,7 @@ pub enum FirehoseError {
     #[error("{0}")]
     Config(String),
     /// The address is taken or not ours.
-    #[error(
-        "cannot listen on {address}: {cause}; choose another address, or port 0 for a free one"
-    )]
+    #[error("cannot listen on {address}: {cause}; choose another address, or port 0 for a free one")]
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
@@ -88,9 +86,7 @@ pub enum FirehoseError {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// Nobody subscribed to what would be sent.
-    #[error(
-        "none of the subscribed filters ({filters}) matches a topic of the run (the first is `{first}`)"
-    )]
+    #[error("none of the subscribed filters ({filters}) matches a topic of the run (the first is `{first}`)")]
     NothingSubscribed {
         /// The filters, with commas.
         filters: String,
@@ -152,16 +148,10 @@ impl Config {
             return fail("give --messages, --seconds or both: a flood must end".to_owned());
         }
         if !(STAMP_LEN..=MAX_SIZE).contains(&self.size) {
-            return fail(format!(
-                "a payload of {} bytes is not possible: {STAMP_LEN} to {MAX_SIZE}",
-                self.size
-            ));
+            return fail(format!("a payload of {} bytes is not possible: {STAMP_LEN} to {MAX_SIZE}", self.size));
         }
         if !(1..=MAX_TOPICS).contains(&self.topics) {
-            return fail(format!(
-                "{} topics are not possible: 1 to {MAX_TOPICS}",
-                self.topics
-            ));
+            return fail(format!("{} topics are not possible: 1 to {MAX_TOPICS}", self.topics));
         }
         if self.topics > 1 && !self.topic_pattern.contains("{n}") {
             return fail(format!(
@@ -170,10 +160,7 @@ impl Config {
             ));
         }
         if self.topic_pattern.is_empty() || self.topic_pattern.contains(['#', '+', '\0']) {
-            return fail(format!(
-                "`{}` is not a topic: wildcards are for filters",
-                self.topic_pattern
-            ));
+            return fail(format!("`{}` is not a topic: wildcards are for filters", self.topic_pattern));
         }
         if self.topic_pattern.len() > usize::from(LAST_PACKET_ID) - 8 {
             return fail("the topic pattern is longer than a topic may be".to_owned());
@@ -181,21 +168,14 @@ impl Config {
         if self.window == 0 {
             return fail("a window of 0 would send nothing: 1 to 65535".to_owned());
         }
-        if self
-            .rate
-            .is_some_and(|rate| !rate.is_finite() || rate <= 0.0)
-        {
-            return fail(
-                "the rate must be above 0; leave it out for as fast as possible".to_owned(),
-            );
+        if self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            return fail("the rate must be above 0; leave it out for as fast as possible".to_owned());
         }
         Ok(())
     }
 
     fn topic_names(&self) -> Vec<String> {
-        (0..self.topics)
-            .map(|number| self.topic_pattern.replace("{n}", &number.to_string()))
-            .collect()
+        (0..self.topics).map(|number| self.topic_pattern.replace("{n}", &number.to_string())).collect()
     }
 }
 

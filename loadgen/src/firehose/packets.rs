@@ -41,19 +41,9 @@ impl Packets {
             stamp::prepare(&mut payload, 0, shape.run_id, publisher);
             let start = bytes.len();
             let layout = mqtt::put_publish(&mut bytes, version, qos, topic, &payload);
-            of.push(Template {
-                start,
-                end: bytes.len(),
-                packet_id: layout.packet_id,
-                payload: layout.payload,
-            });
+            of.push(Template { start, end: bytes.len(), packet_id: layout.packet_id, payload: layout.payload });
         }
-        Self {
-            version,
-            qos,
-            bytes,
-            of,
-        }
+        Self { version, qos, bytes, of }
     }
 
     pub(crate) fn fits(&self, version: Version, qos: Qos) -> bool {
@@ -62,13 +52,7 @@ impl Packets {
 
     /// Appends the packet of a message; the same message gives the same payload each time.
     #[inline]
-    pub(crate) fn put(
-        &self,
-        out: &mut Vec<u8>,
-        message: &Message,
-        packet_id: u16,
-        duplicate: bool,
-    ) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>, message: &Message, packet_id: u16, duplicate: bool) {
         let template = self.of[message.publisher as usize];
         let start = out.len();
         out.extend_from_slice(&self.bytes[template.start..template.end]);
@@ -79,12 +63,7 @@ impl Packets {
         if let Some(at) = template.packet_id {
             packet[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
         }
-        stamp::seal(
-            &mut packet[template.payload..],
-            0,
-            message.sequence,
-            message.sent_ns,
-        );
+        stamp::seal(&mut packet[template.payload..], 0, message.sequence, message.sent_ns);
     }
 }
 
@@ -95,34 +74,20 @@ mod tests {
 
     #[test]
     fn a_prepared_packet_carries_a_valid_stamp() {
-        let shape = Shape {
-            run_id: 7,
-            topics: vec!["fire/0".to_owned(), "fire/1".to_owned()],
-            size: 100,
-        };
+        let shape = Shape { run_id: 7, topics: vec!["fire/0".to_owned(), "fire/1".to_owned()], size: 100 };
         for (version, qos, header) in [
             (Version::V5, Qos::AtLeastOnce, 1 + 1 + 2 + 6 + 2 + 1),
             (Version::V311, Qos::AtLeastOnce, 1 + 1 + 2 + 6 + 2),
             (Version::V311, Qos::AtMostOnce, 1 + 1 + 2 + 6),
         ] {
             let packets = Packets::prepare(&shape, version, qos);
-            let message = Message {
-                sequence: 3,
-                sent_ns: 4,
-                publisher: 1,
-                ..Message::default()
-            };
+            let message = Message { sequence: 3, sent_ns: 4, publisher: 1, ..Message::default() };
             let mut out = Vec::new();
             packets.put(&mut out, &message, 0x0506, true);
             let frame = mqtt::frame(&out).unwrap().unwrap();
             assert_eq!((frame.length, frame.header & DUP), (out.len(), DUP));
             let (stamp, _) = Stamp::find(&out[header..], 0).unwrap();
-            let expected = Stamp {
-                run: 7,
-                publisher: 1,
-                sequence: 3,
-                sent_ns: 4,
-            };
+            let expected = Stamp { run: 7, publisher: 1, sequence: 3, sent_ns: 4 };
             assert_eq!(stamp, expected);
             assert_eq!(out.len() - header, 100);
             if qos != Qos::AtMostOnce {

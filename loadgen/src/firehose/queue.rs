@@ -20,26 +20,12 @@ pub(crate) struct Queue {
 impl Queue {
     /// A queue that delivers its topics' share of `messages`, which are dealt to `all_topics` topics in turn, at its
     /// share of `rate` messages a second.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "topics are below 2^32; a pace need not be exact to the last bit"
-    )]
-    pub(crate) fn new(
-        topics: Vec<u32>,
-        all_topics: u32,
-        messages: u64,
-        rate: Option<f64>,
-        now: i64,
-    ) -> Self {
+    #[expect(clippy::cast_precision_loss, reason = "topics are below 2^32; a pace need not be exact to the last bit")]
+    pub(crate) fn new(topics: Vec<u32>, all_topics: u32, messages: u64, rate: Option<f64>, now: i64) -> Self {
         let each = messages / u64::from(all_topics);
         let one_more = messages % u64::from(all_topics);
-        let extra = topics
-            .iter()
-            .filter(|&&topic| u64::from(topic) < one_more)
-            .count();
-        let total = each
-            .saturating_mul(topics.len() as u64)
-            .saturating_add(extra as u64);
+        let extra = topics.iter().filter(|&&topic| u64::from(topic) < one_more).count();
+        let total = each.saturating_mul(topics.len() as u64).saturating_add(extra as u64);
         let share = topics.len() as f64 / f64::from(all_topics);
         Self {
             topics,
@@ -109,10 +95,7 @@ impl Queue {
     /// The publishers of this queue, each with the number of messages it was given so far.
     pub(crate) fn sent(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
         let place = |index| self.round + u64::from(index < self.next_topic);
-        self.topics
-            .iter()
-            .enumerate()
-            .map(move |(index, &topic)| (topic, place(index)))
+        self.topics.iter().enumerate().map(move |(index, &topic)| (topic, place(index)))
     }
 }
 

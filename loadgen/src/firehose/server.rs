@@ -67,10 +67,7 @@ impl Firehose {
     /// [`FirehoseError::Config`] and [`FirehoseError::Listen`].
     pub fn bind(config: Config) -> Result<Self, FirehoseError> {
         config.check()?;
-        let failed = |cause| FirehoseError::Listen {
-            address: config.listen,
-            cause,
-        };
+        let failed = |cause| FirehoseError::Listen { address: config.listen, cause };
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         Ok(Self { config, listener })
@@ -124,12 +121,7 @@ impl Server {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER, false)?;
         Ok(Self {
-            watches: config
-                .processes
-                .iter()
-                .cloned()
-                .map(ProcessWatch::new)
-                .collect(),
+            watches: config.processes.iter().cloned().map(ProcessWatch::new).collect(),
             broker: Broker::new(config.clone()),
             next_tick_ns: clock.now(),
             config,
@@ -242,14 +234,8 @@ impl Server {
             Ok(Some(count)) if count > 0 => count,
             Ok(Some(_)) | Err(_) => return self.close(token, None),
         };
-        let (broker, link, out) = (
-            &mut self.broker,
-            &mut connection.link,
-            connection.out.buffer(),
-        );
-        let handled = feed(&mut connection.kept, &self.buffer[..count], |input| {
-            broker.handle(link, input, out, now)
-        });
+        let (broker, link, out) = (&mut self.broker, &mut connection.link, connection.out.buffer());
+        let handled = feed(&mut connection.kept, &self.buffer[..count], |input| broker.handle(link, input, out, now));
         match handled {
             Ok(()) => {}
             Err(Close::Disconnect) => self.close(token, None),
@@ -267,15 +253,13 @@ impl Server {
         let mut is_busy = false;
         for (&token, connection) in &mut self.connections {
             let is_paced = self.config.rate.is_some();
-            let pumped =
-                pump(connection, &mut self.broker, &self.clock, is_paced).and_then(|more| {
-                    if connection.is_blocked != connection.is_watched {
-                        connection.is_watched = connection.is_blocked;
-                        self.poll
-                            .modify(&connection.socket, token, connection.is_watched)?;
-                    }
-                    Ok(more)
-                });
+            let pumped = pump(connection, &mut self.broker, &self.clock, is_paced).and_then(|more| {
+                if connection.is_blocked != connection.is_watched {
+                    connection.is_watched = connection.is_blocked;
+                    self.poll.modify(&connection.socket, token, connection.is_watched)?;
+                }
+                Ok(more)
+            });
             match pumped {
                 Ok(more) => is_busy |= more,
                 Err(_) => broken.push(token),
@@ -303,8 +287,7 @@ impl Server {
             return;
         };
         if let Some(reason) = reason {
-            self.broker
-                .put_goodbye(&connection.link, reason, connection.out.buffer());
+            self.broker.put_goodbye(&connection.link, reason, connection.out.buffer());
             // The peer may be gone already; it is being closed either way.
             let _ = connection.out.flush(&connection.socket);
         }
@@ -342,15 +325,11 @@ impl Server {
         let second = usize::try_from((now - started) / SECOND).unwrap_or(usize::MAX);
         if self.each_second.len() < second {
             let before: u64 = self.each_second.iter().sum();
-            self.each_second
-                .push(self.broker.counts.acknowledged - before);
+            self.each_second.push(self.broker.counts.acknowledged - before);
             self.save_ack_log()?;
         }
         if !self.is_stopping
-            && self
-                .config
-                .seconds
-                .is_some_and(|limit| seconds_between(started, now) >= limit.as_secs_f64())
+            && self.config.seconds.is_some_and(|limit| seconds_between(started, now) >= limit.as_secs_f64())
         {
             self.is_stopping = true;
             self.broker.stop_issuing();
@@ -378,10 +357,7 @@ impl Server {
         Ok(())
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of messages are far below 2^53"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "counts of messages are far below 2^53")]
     fn report(self) -> Report {
         let counts = self.broker.counts.clone();
         let (first, last) = self.broker.span_ns.unwrap_or((0, 0));
@@ -391,11 +367,7 @@ impl Server {
             Qos::AtLeastOnce | Qos::ExactlyOnce => counts.acknowledged,
         };
         let per = |count: u64, seconds: f64| {
-            if seconds > 0.0 {
-                count as f64 / seconds
-            } else {
-                0.0
-            }
+            if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
         };
         let is_planned = self.config.messages.is_none() || !self.is_stopping;
         Report {
@@ -417,11 +389,7 @@ impl Server {
             latency: self.broker.latency.percentiles(),
             generator_cpu_seconds: self.own_cpu.1,
             generator_messages_per_cpu_second: per(counts.sent, self.own_cpu.1),
-            processes: self
-                .watches
-                .iter()
-                .map(|watch| watch.usage().clone())
-                .collect(),
+            processes: self.watches.iter().map(|watch| watch.usage().clone()).collect(),
             acknowledged_each_second: self.each_second,
         }
     }
@@ -429,12 +397,7 @@ impl Server {
 
 /// Fills and flushes one connection; true if it could go on at once. A paced one waits after a write that took all that was
 /// due: going on would send single messages.
-fn pump(
-    connection: &mut Connection,
-    broker: &mut Broker,
-    clock: &Clock,
-    is_paced: bool,
-) -> io::Result<bool> {
+fn pump(connection: &mut Connection, broker: &mut Broker, clock: &Clock, is_paced: bool) -> io::Result<bool> {
     if connection.is_blocked {
         return Ok(false);
     }

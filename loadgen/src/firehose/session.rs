@@ -115,8 +115,7 @@ impl Session {
 
     /// Whether a [`Session::fill`] would write something.
     pub(crate) fn wants_to_send(&self, queue: &Queue, now: i64) -> bool {
-        self.on_wire < self.window
-            && (self.redelivery.is_some() || (self.in_flight.room() > 0 && queue.due(now) > 0))
+        self.on_wire < self.window && (self.redelivery.is_some() || (self.in_flight.room() > 0 && queue.due(now) > 0))
     }
 
     /// Appends what may be sent now, up to [`WRITE_TARGET`].
@@ -129,10 +128,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Filled {
         let redelivered = self.redeliver(packets, out);
-        let mut filled = Filled {
-            sent: 0,
-            redelivered,
-        };
+        let mut filled = Filled { sent: 0, redelivered };
         if self.redelivery.is_some() {
             return filled;
         }
@@ -144,12 +140,7 @@ impl Session {
         while filled.sent < budget && out.len() < WRITE_TARGET {
             let sent_ns = queue.intended_ns(now);
             let (publisher, sequence) = queue.take();
-            let message = Message {
-                sequence,
-                sent_ns,
-                publisher,
-                progress: Progress::Sent,
-            };
+            let message = Message { sequence, sent_ns, publisher, progress: Progress::Sent };
             let packet_id = match qos {
                 Qos::AtMostOnce => 0,
                 Qos::AtLeastOnce | Qos::ExactlyOnce => self.in_flight.push(message),

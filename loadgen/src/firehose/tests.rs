@@ -1,7 +1,5 @@
 use super::*;
-use crate::mqtt::client::{
-    ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read,
-};
+use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read};
 use crate::mqtt::{DUP, Fields, Version, frame, kind, put_ack, put_packet, put_text};
 use crate::sequences::Sequences;
 use crate::stamp::Stamp;
@@ -43,11 +41,7 @@ impl Running {
         let firehose = Firehose::bind(config).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
-        Self {
-            address: firehose.local_addr().unwrap(),
-            stop,
-            thread: std::thread::spawn(move || firehose.run(&flag)),
-        }
+        Self { address: firehose.local_addr().unwrap(), stop, thread: std::thread::spawn(move || firehose.run(&flag)) }
     }
 
     fn finish(self) -> Report {
@@ -95,27 +89,15 @@ impl Subscriber {
         let mut packet = Vec::new();
         put_connect(
             &mut packet,
-            &ConnectOptions {
-                version,
-                client_id: id.to_owned(),
-                clean_start: clean,
-                keep_alive: 30,
-                login: None,
-            },
+            &ConnectOptions { version, client_id: id.to_owned(), clean_start: clean, keep_alive: 30, login: None },
         );
         Self::connect_with(address, version, &packet)
     }
 
     fn connect_with(address: SocketAddr, version: Version, packet: &[u8]) -> (Self, bool) {
         let socket = TcpStream::connect(address).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        let mut subscriber = Self {
-            socket,
-            version,
-            kept: Vec::new(),
-        };
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut subscriber = Self { socket, version, kept: Vec::new() };
         subscriber.send(packet);
         match subscriber.next() {
             Packet::Connack(present) => (subscriber, present),
@@ -249,38 +231,22 @@ fn assert_whole_and_in_order<'a>(messages: impl IntoIterator<Item = &'a Publish>
     for publish in messages {
         let expected = next.entry(publish.stamp.publisher).or_default();
         assert_eq!(publish.stamp.sequence, *expected, "{publish:?}");
-        assert_eq!(
-            publish.topic,
-            report.expected.topics[publish.stamp.publisher as usize]
-        );
+        assert_eq!(publish.topic, report.expected.topics[publish.stamp.publisher as usize]);
         assert_eq!(publish.stamp.run, report.expected.run_id);
         *expected += 1;
     }
     for (publisher, &sent) in (0..).zip(&report.expected.sent) {
-        assert_eq!(
-            next.get(&publisher).copied().unwrap_or(0),
-            sent,
-            "topic {publisher}"
-        );
+        assert_eq!(next.get(&publisher).copied().unwrap_or(0), sent, "topic {publisher}");
     }
 }
 
 #[test]
 fn floods_until_everything_is_acknowledged() {
-    for (version, qos) in [
-        (Version::V311, 0),
-        (Version::V311, 1),
-        (Version::V5, 1),
-        (Version::V5, 2),
-    ] {
+    for (version, qos) in [(Version::V311, 0), (Version::V311, 1), (Version::V5, 1), (Version::V5, 2)] {
         let folder = tempfile::tempdir().unwrap();
         let ack_log = folder.path().join("acks.json");
-        let firehose = Running::start(Config {
-            ack_log: Some(ack_log.clone()),
-            ..config()
-        });
-        let (mut subscriber, present) =
-            Subscriber::connect(firehose.address, version, "bridge", false);
+        let firehose = Running::start(Config { ack_log: Some(ack_log.clone()), ..config() });
+        let (mut subscriber, present) = Subscriber::connect(firehose.address, version, "bridge", false);
         assert!(!present);
         subscriber.subscribe("fire/#", qos);
         let messages = subscriber.take_all();
@@ -290,19 +256,10 @@ fn floods_until_everything_is_acknowledged() {
         assert_eq!((report.sent, report.expected.total()), (1_000, 1_000));
         assert_eq!(report.acknowledged, if qos == 0 { 0 } else { 1_000 });
         assert_eq!(report.latency.count, report.acknowledged);
-        assert_eq!(
-            (
-                report.acks_out_of_order,
-                report.acks_unknown,
-                report.redelivered
-            ),
-            (0, 0, 0)
-        );
+        assert_eq!((report.acks_out_of_order, report.acks_unknown, report.redelivered), (0, 0, 0));
         let log = crate::ledger::AckLog::load(&ack_log).unwrap();
         let expected = report.expected.sent.iter();
-        let expected: Vec<_> = expected
-            .map(|&sent| Sequences::below(if qos == 0 { 0 } else { sent }))
-            .collect();
+        let expected: Vec<_> = expected.map(|&sent| Sequences::below(if qos == 0 { 0 } else { sent })).collect();
         assert_eq!(log.acknowledged, expected);
     }
 }
@@ -321,15 +278,11 @@ fn what_was_not_acknowledged_comes_again_in_order() {
         let later: Vec<_> = (0..5).map(|_| subscriber.publish()).collect();
         subscriber.socket.shutdown(Shutdown::Both).unwrap();
 
-        let (mut subscriber, present) =
-            Subscriber::connect(firehose.address, version, "bridge", false);
+        let (mut subscriber, present) = Subscriber::connect(firehose.address, version, "bridge", false);
         assert!(present);
         let open = first[4..10].iter().chain(&first[11..]).chain(&later);
         for lost in open.clone() {
-            let expected = Publish {
-                is_duplicate: true,
-                ..lost.clone()
-            };
+            let expected = Publish { is_duplicate: true, ..lost.clone() };
             assert_eq!(subscriber.publish(), expected);
             subscriber.ack(kind::PUBACK, lost.packet_id);
         }
@@ -345,10 +298,7 @@ fn what_was_not_acknowledged_comes_again_in_order() {
 
 #[test]
 fn a_half_done_exactly_once_delivery_goes_on_with_pubrel() {
-    let firehose = Running::start(Config {
-        messages: Some(3),
-        ..config()
-    });
+    let firehose = Running::start(Config { messages: Some(3), ..config() });
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V5, "bridge", false);
     subscriber.subscribe("fire/#", 2);
     let all: Vec<_> = (0..3).map(|_| subscriber.publish()).collect();
@@ -356,8 +306,7 @@ fn a_half_done_exactly_once_delivery_goes_on_with_pubrel() {
     assert_eq!(subscriber.next(), Packet::Pubrel(all[0].packet_id));
     subscriber.socket.shutdown(Shutdown::Both).unwrap();
 
-    let (mut subscriber, present) =
-        Subscriber::connect(firehose.address, Version::V5, "bridge", false);
+    let (mut subscriber, present) = Subscriber::connect(firehose.address, Version::V5, "bridge", false);
     assert!(present);
     assert_eq!(subscriber.next(), Packet::Pubrel(all[0].packet_id));
     subscriber.ack(kind::PUBCOMP, all[0].packet_id);
@@ -365,10 +314,7 @@ fn a_half_done_exactly_once_delivery_goes_on_with_pubrel() {
     assert_eq!(again.len(), 2);
     assert!(again.iter().all(|publish| publish.is_duplicate));
     let report = firehose.finish();
-    assert_eq!(
-        (report.acknowledged, report.redelivered, report.complete),
-        (3, 3, true)
-    );
+    assert_eq!((report.acknowledged, report.redelivered, report.complete), (3, 3, true));
 }
 
 #[test]
@@ -378,25 +324,18 @@ fn a_clean_start_gives_up_what_was_in_flight() {
     subscriber.subscribe("fire/#", 1);
     let lost: Vec<_> = (0..50).map(|_| subscriber.publish()).collect();
     subscriber.socket.shutdown(Shutdown::Both).unwrap();
-    let (mut subscriber, present) =
-        Subscriber::connect(firehose.address, Version::V5, "bridge", true);
+    let (mut subscriber, present) = Subscriber::connect(firehose.address, Version::V5, "bridge", true);
     assert!(!present);
     subscriber.subscribe("fire/#", 1);
     let rest = subscriber.take_all();
     let report = firehose.finish();
     assert_whole_and_in_order(lost.iter().chain(&rest), &report);
-    assert_eq!(
-        (report.discarded, report.acknowledged, report.complete),
-        (50, 950, false)
-    );
+    assert_eq!((report.discarded, report.acknowledged, report.complete), (50, 950, false));
 }
 
 #[test]
 fn a_group_shares_the_messages() {
-    let firehose = Running::start(Config {
-        sessions: 2,
-        ..config()
-    });
+    let firehose = Running::start(Config { sessions: 2, ..config() });
     let members: Vec<_> = ["a", "b"]
         .map(|id| {
             let (mut member, _) = Subscriber::connect(firehose.address, Version::V5, id, false);
@@ -405,29 +344,17 @@ fn a_group_shares_the_messages() {
         })
         .into_iter()
         .collect();
-    let mut messages: Vec<_> = members
-        .into_iter()
-        .map(|member| member.join().unwrap())
-        .collect();
+    let mut messages: Vec<_> = members.into_iter().map(|member| member.join().unwrap()).collect();
     let report = firehose.finish();
-    assert!(
-        messages.iter().all(|share| !share.is_empty()),
-        "one member got nothing"
-    );
+    assert!(messages.iter().all(|share| !share.is_empty()), "one member got nothing");
     let mut all = messages.concat();
     all.sort_by_key(|publish| (publish.stamp.publisher, publish.stamp.sequence));
     assert_whole_and_in_order(&all, &report);
     for share in &mut messages {
-        let order: Vec<_> = share
-            .iter()
-            .map(|publish| (publish.stamp.publisher, publish.stamp.sequence))
-            .collect();
+        let order: Vec<_> = share.iter().map(|publish| (publish.stamp.publisher, publish.stamp.sequence)).collect();
         let mut last = BTreeMap::new();
         for (publisher, sequence) in order {
-            assert!(
-                last.insert(publisher, sequence) < Some(sequence),
-                "a member's share is out of order"
-            );
+            assert!(last.insert(publisher, sequence) < Some(sequence), "a member's share is out of order");
         }
     }
     assert!(report.complete);
@@ -435,13 +362,9 @@ fn a_group_shares_the_messages() {
 
 #[test]
 fn sessions_get_the_topics_that_their_filters_match() {
-    let firehose = Running::start(Config {
-        sessions: 2,
-        ..config()
-    });
+    let firehose = Running::start(Config { sessions: 2, ..config() });
     let subscribers = ["fire/1", "fire/2"].map(|filter| {
-        let (mut subscriber, _) =
-            Subscriber::connect(firehose.address, Version::V311, filter, false);
+        let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, filter, false);
         subscriber.subscribe(filter, 1);
         std::thread::spawn(move || (filter, subscriber.take_all()))
     });
@@ -453,10 +376,7 @@ fn sessions_get_the_topics_that_their_filters_match() {
     }
     let report = firehose.finish();
     assert_whole_and_in_order(&all, &report);
-    assert_eq!(
-        (report.topics_without_subscriber, report.sent),
-        (5, 2 * 143)
-    );
+    assert_eq!((report.topics_without_subscriber, report.sent), (5, 2 * 143));
     assert!(report.complete);
 }
 
@@ -464,9 +384,7 @@ fn sessions_get_the_topics_that_their_filters_match() {
 fn receive_maximum_bounds_what_is_unacknowledged() {
     let firehose = Running::start(config());
     // CONNECT of version 5 with Session Expiry 1 and Receive Maximum 5.
-    let mut body = vec![
-        0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 8, 0x11, 0, 0, 0, 1, 0x21, 0, 5,
-    ];
+    let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 0, 8, 0x11, 0, 0, 0, 1, 0x21, 0, 5];
     put_text(&mut body, "bridge");
     let mut packet = Vec::new();
     put_packet(&mut packet, kind::CONNECT, &body);
@@ -478,18 +396,12 @@ fn receive_maximum_bounds_what_is_unacknowledged() {
     subscriber.publish();
     assert_eq!(subscriber.publishes_before_pong(), []);
     let report = firehose.stop();
-    assert_eq!(
-        (report.sent, report.acknowledged, report.complete),
-        (6, 1, false)
-    );
+    assert_eq!((report.sent, report.acknowledged, report.complete), (6, 1, false));
 }
 
 #[test]
 fn a_refused_message_is_not_acknowledged() {
-    let firehose = Running::start(Config {
-        messages: Some(2),
-        ..config()
-    });
+    let firehose = Running::start(Config { messages: Some(2), ..config() });
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V5, "bridge", false);
     subscriber.subscribe("fire/#", 1);
     let first = subscriber.publish();
@@ -499,21 +411,13 @@ fn a_refused_message_is_not_acknowledged() {
     subscriber.ack(kind::PUBACK, 77);
     subscriber.take_all();
     let report = firehose.finish();
-    assert_eq!(
-        (report.refused, report.acknowledged, report.acks_unknown),
-        (1, 1, 1)
-    );
+    assert_eq!((report.refused, report.acknowledged, report.acks_unknown), (1, 1, 1));
     assert!(!report.complete);
 }
 
 #[test]
 fn a_rate_is_kept_and_latency_counts_from_the_intended_time() {
-    let firehose = Running::start(Config {
-        messages: Some(200),
-        rate: Some(1_000.0),
-        window: 1,
-        ..config()
-    });
+    let firehose = Running::start(Config { messages: Some(200), rate: Some(1_000.0), window: 1, ..config() });
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, "bridge", false);
     subscriber.subscribe("fire/#", 1);
     let held = subscriber.publish();
@@ -527,10 +431,7 @@ fn a_rate_is_kept_and_latency_counts_from_the_intended_time() {
     let report = firehose.finish();
     for (number, publish) in (1..).zip(&messages) {
         let expected = held.stamp.sent_ns + number * 1_000_000;
-        assert!(
-            (publish.stamp.sent_ns - expected).abs() < 10_000,
-            "{number}: {publish:?}"
-        );
+        assert!((publish.stamp.sent_ns - expected).abs() < 10_000, "{number}: {publish:?}");
     }
     assert!(report.latency.max_ms >= 100.0, "{:?}", report.latency);
     assert!(report.latency.p50_ms < 100.0, "{:?}", report.latency);
@@ -539,11 +440,7 @@ fn a_rate_is_kept_and_latency_counts_from_the_intended_time() {
 
 #[test]
 fn ends_after_the_given_time() {
-    let firehose = Running::start(Config {
-        messages: None,
-        seconds: Some(Duration::from_millis(300)),
-        ..config()
-    });
+    let firehose = Running::start(Config { messages: None, seconds: Some(Duration::from_millis(300)), ..config() });
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, "bridge", false);
     subscriber.subscribe("fire/#", 1);
     let messages = subscriber.take_all();
@@ -562,10 +459,7 @@ fn gives_up_waiting_for_acknowledgements_that_do_not_come() {
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, "bridge", false);
     subscriber.subscribe("fire/#", 1);
     let report = firehose.finish();
-    assert_eq!(
-        (report.sent, report.acknowledged, report.complete),
-        (50, 0, false)
-    );
+    assert_eq!((report.sent, report.acknowledged, report.complete), (50, 0, false));
 }
 
 #[test]
@@ -586,11 +480,10 @@ fn a_session_ends_with_its_connection_where_the_client_says_so() {
     let firehose = Running::start(config());
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, "bridge", true);
     let mut goodbye = Vec::new();
-    put_disconnect(&mut goodbye);
+    put_disconnect(&mut goodbye, Version::V311);
     subscriber.send(&goodbye);
     assert_eq!(subscriber.next(), Packet::End);
-    let (_subscriber, present) =
-        Subscriber::connect(firehose.address, Version::V311, "bridge", false);
+    let (_subscriber, present) = Subscriber::connect(firehose.address, Version::V311, "bridge", false);
     assert!(!present);
     firehose.stop();
 }
@@ -599,19 +492,11 @@ fn a_session_ends_with_its_connection_where_the_client_says_so() {
 fn violations_close_only_their_own_connection() {
     let firehose = Running::start(config());
     let (mut good, _) = Subscriber::connect(firehose.address, Version::V5, "good", false);
-    for bytes in [
-        &[0x30, 0xff, 0xff, 0xff, 0xff, 0x01][..],
-        &[0xc0, 0],
-        &[0x10, 3, 0, 9, 1],
-    ] {
+    for bytes in [&[0x30, 0xff, 0xff, 0xff, 0xff, 0x01][..], &[0xc0, 0], &[0x10, 3, 0, 9, 1]] {
         let mut bad = TcpStream::connect(firehose.address).unwrap();
         bad.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         bad.write_all(bytes).unwrap();
-        assert_eq!(
-            bad.read(&mut [0; 8]).unwrap_or(0),
-            0,
-            "{bytes:?} was not refused"
-        );
+        assert_eq!(bad.read(&mut [0; 8]).unwrap_or(0), 0, "{bytes:?} was not refused");
     }
     good.subscribe("fire/#", 1);
     assert_eq!(good.take_all().len(), 1_000);
@@ -644,64 +529,19 @@ fn subscribing_to_nothing_of_the_run_is_an_error() {
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, "bridge", false);
     subscriber.subscribe("water/#", 1);
     let error = firehose.thread.join().unwrap().unwrap_err().to_string();
-    assert!(
-        error.contains("water/#") && error.contains("fire/0"),
-        "{error}"
-    );
+    assert!(error.contains("water/#") && error.contains("fire/0"), "{error}");
 }
 
 #[test]
 fn impossible_settings_are_named() {
     let cases = [
-        (
-            Config {
-                size: 59,
-                ..config()
-            },
-            "59 bytes",
-        ),
-        (
-            Config {
-                topics: 0,
-                ..config()
-            },
-            "0 topics",
-        ),
-        (
-            Config {
-                messages: None,
-                ..config()
-            },
-            "--messages",
-        ),
-        (
-            Config {
-                window: 0,
-                ..config()
-            },
-            "window",
-        ),
-        (
-            Config {
-                rate: Some(0.0),
-                ..config()
-            },
-            "rate",
-        ),
-        (
-            Config {
-                topic_pattern: "fire".to_owned(),
-                ..config()
-            },
-            "{n}",
-        ),
-        (
-            Config {
-                topic_pattern: "fire/#/{n}".to_owned(),
-                ..config()
-            },
-            "wildcards",
-        ),
+        (Config { size: 59, ..config() }, "59 bytes"),
+        (Config { topics: 0, ..config() }, "0 topics"),
+        (Config { messages: None, ..config() }, "--messages"),
+        (Config { window: 0, ..config() }, "window"),
+        (Config { rate: Some(0.0), ..config() }, "rate"),
+        (Config { topic_pattern: "fire".to_owned(), ..config() }, "{n}"),
+        (Config { topic_pattern: "fire/#/{n}".to_owned(), ..config() }, "wildcards"),
     ];
     for (config, word) in cases {
         let error = Firehose::bind(config).unwrap_err().to_string();
@@ -709,11 +549,6 @@ fn impossible_settings_are_named() {
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap();
-    let error = Firehose::bind(Config { listen, ..config() })
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains(&listen.to_string()) && error.contains("another address"),
-        "{error}"
-    );
+    let error = Firehose::bind(Config { listen, ..config() }).unwrap_err().to_string();
+    assert!(error.contains(&listen.to_string()) && error.contains("another address"), "{error}");
 }

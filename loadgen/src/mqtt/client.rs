@@ -1,9 +1,6 @@
 //! What a client writes to a broker, and reads from it.
 
-use super::{
-    Fields, Frame, Version, Violation, find_property, kind, property, put_packet, put_text,
-    read_ack,
-};
+use super::{Fields, Frame, Version, Violation, find_property, kind, property, put_packet, put_text, read_ack};
 
 /// What a CONNECT says (MQTT 5.0 §3.1).
 #[derive(Debug, Clone)]
@@ -50,9 +47,12 @@ pub(crate) fn put_ping(out: &mut Vec<u8>) {
     out.extend([kind::PINGREQ, 0]);
 }
 
-/// Normal disconnection.
-pub(crate) fn put_disconnect(out: &mut Vec<u8>) {
-    out.extend([kind::DISCONNECT, 0]);
+/// Normal disconnection that also ends the session, where the version can say so.
+pub(crate) fn put_disconnect(out: &mut Vec<u8>, version: Version) {
+    match version {
+        Version::V311 => out.extend([kind::DISCONNECT, 0]),
+        Version::V5 => out.extend([kind::DISCONNECT, 7, 0, 5, property::SESSION_EXPIRY, 0, 0, 0, 0]),
+    }
 }
 
 /// A packet from a broker.
@@ -97,11 +97,7 @@ fn read_connack(body: &[u8], version: Version) -> Result<Connack, Violation> {
     let mut fields = Fields(body);
     let flags = fields.u8()?;
     let code = fields.u8()?;
-    let properties = if version == Version::V5 && !fields.is_empty() {
-        fields.properties()?
-    } else {
-        Vec::new()
-    };
+    let properties = if version == Version::V5 && !fields.is_empty() { fields.properties()? } else { Vec::new() };
     let number = |id| find_property(&properties, id).map(|value| value & 0xffff);
     let number = |id| number(id).map(|value| u16::try_from(value).expect("sixteen bits"));
     Ok(Connack {
@@ -123,13 +119,8 @@ mod tests {
         for version in [Version::V311, Version::V5] {
             let mut packet = Vec::new();
             broker::put_connack(&mut packet, version, true);
-            let expected = Connack {
-                session_present: true,
-                code: 0,
-                receive_maximum: 65_535,
-                maximum_qos: 2,
-                keep_alive: None,
-            };
+            let expected =
+                Connack { session_present: true, code: 0, receive_maximum: 65_535, maximum_qos: 2, keep_alive: None };
             let found = read(frame(&packet).unwrap().unwrap(), version);
             assert_eq!(found, Ok(FromBroker::Connack(expected)));
         }

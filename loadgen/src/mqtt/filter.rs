@@ -13,16 +13,12 @@ pub(crate) struct Subscription {
 impl Subscription {
     pub(crate) fn parse(text: &str) -> Result<Self, Violation> {
         let Some(shared) = text.strip_prefix("$share/") else {
-            return Ok(Self {
-                group: None,
-                filter: text.to_owned(),
-            });
+            return Ok(Self { group: None, filter: text.to_owned() });
         };
         match shared.split_once('/') {
-            Some((group, filter)) if !group.is_empty() && !filter.is_empty() => Ok(Self {
-                group: Some(group.to_owned()),
-                filter: filter.to_owned(),
-            }),
+            Some((group, filter)) if !group.is_empty() && !filter.is_empty() => {
+                Ok(Self { group: Some(group.to_owned()), filter: filter.to_owned() })
+            }
             _ => Err(Violation("shared subscription without group or filter")),
         }
     }
@@ -74,10 +70,7 @@ mod tests {
     #[test]
     fn shared_subscriptions_name_their_group() {
         let shared = Subscription::parse("$share/g/a/#").unwrap();
-        assert_eq!(
-            (shared.group.as_deref(), shared.filter.as_str()),
-            (Some("g"), "a/#")
-        );
+        assert_eq!((shared.group.as_deref(), shared.filter.as_str()), (Some("g"), "a/#"));
         assert_eq!(Subscription::parse("a/#").unwrap().group, None);
         assert!(Subscription::parse("$share/g").is_err());
         assert!(Subscription::parse("$share//a").is_err());

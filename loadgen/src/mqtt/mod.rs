@@ -79,9 +79,7 @@ impl FromStr for Qos {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = text
-            .parse::<u8>()
-            .map_err(|_| format!("`{text}` is no quality of service: 0, 1 or 2"))?;
+        let number = text.parse::<u8>().map_err(|_| format!("`{text}` is no quality of service: 0, 1 or 2"))?;
         number.try_into()
     }
 }
@@ -157,11 +155,7 @@ pub(crate) fn frame(input: &[u8]) -> Result<Option<Frame<'_>>, Violation> {
     if remaining > MAX_PACKET {
         return Err(Violation("packet of more than 1 MiB"));
     }
-    Ok(input.get(at..at + remaining).map(|body| Frame {
-        header: input[0],
-        body,
-        length: at + remaining,
-    }))
+    Ok(input.get(at..at + remaining).map(|body| Frame { header: input[0], body, length: at + remaining }))
 }
 
 /// Reads the fields of a packet.
@@ -173,10 +167,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Violation> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(Violation("packet ends within a field"))?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Violation("packet ends within a field"))?;
         self.0 = rest;
         Ok(taken)
     }
@@ -186,15 +177,11 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn u16(&mut self) -> Result<u16, Violation> {
-        Ok(u16::from_be_bytes(
-            self.take(2)?.try_into().expect("two bytes"),
-        ))
+        Ok(u16::from_be_bytes(self.take(2)?.try_into().expect("two bytes")))
     }
 
     pub(crate) fn u32(&mut self) -> Result<u32, Violation> {
-        Ok(u32::from_be_bytes(
-            self.take(4)?.try_into().expect("four bytes"),
-        ))
+        Ok(u32::from_be_bytes(self.take(4)?.try_into().expect("four bytes")))
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Violation> {
@@ -258,10 +245,7 @@ pub(crate) mod property {
 
 /// The value of a property, if it was there.
 pub(crate) fn find_property(properties: &[(u8, u32)], id: u8) -> Option<u32> {
-    properties
-        .iter()
-        .find(|found| found.0 == id)
-        .map(|found| found.1)
+    properties.iter().find(|found| found.0 == id).map(|found| found.1)
 }
 
 pub(crate) fn put_u16(out: &mut Vec<u8>, value: usize) {
@@ -316,28 +300,16 @@ pub(crate) struct PublishLayout {
 }
 
 /// Appends a PUBLISH without properties and with packet identifier 0.
-pub(crate) fn put_publish(
-    out: &mut Vec<u8>,
-    version: Version,
-    qos: Qos,
-    topic: &str,
-    payload: &[u8],
-) -> PublishLayout {
+pub(crate) fn put_publish(out: &mut Vec<u8>, version: Version, qos: Qos, topic: &str, payload: &[u8]) -> PublishLayout {
     let start = out.len();
     let id_length = if qos == Qos::AtMostOnce { 0 } else { 2 };
     let properties_length = usize::from(version == Version::V5);
     out.push(kind::PUBLISH | (u8::from(qos) << 1));
-    put_variable(
-        out,
-        2 + topic.len() + id_length + properties_length + payload.len(),
-    );
+    put_variable(out, 2 + topic.len() + id_length + properties_length + payload.len());
     put_text(out, topic);
     let packet_id = (id_length > 0).then(|| out.len() - start);
     out.extend(&[0; 3][..id_length + properties_length]);
-    let layout = PublishLayout {
-        packet_id,
-        payload: out.len() - start,
-    };
+    let layout = PublishLayout { packet_id, payload: out.len() - start };
     out.extend(payload);
     layout
 }
@@ -370,10 +342,8 @@ mod tests {
     #[test]
     fn properties_of_all_shapes_are_skipped() {
         // Receive Maximum 10, user property a=b, content type "x", subscription identifier 200, Session Expiry 7.
-        let block = [
-            21, 0x21, 0, 10, 0x26, 0, 1, b'a', 0, 1, b'b', 0x03, 0, 1, b'x', 0x0b, 0xc8, 0x01,
-            0x11, 0, 0, 0, 7,
-        ];
+        let block =
+            [21, 0x21, 0, 10, 0x26, 0, 1, b'a', 0, 1, b'b', 0x03, 0, 1, b'x', 0x0b, 0xc8, 0x01, 0x11, 0, 0, 0, 7];
         let mut block = block.to_vec();
         block[0] = u8::try_from(block.len() - 1).unwrap();
         let found = Fields(&block).properties().unwrap();
