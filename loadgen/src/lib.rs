@@ -18,5 +18,6 @@ pub mod progress;
 pub mod publish;
 pub mod sequences;
 pub mod stamp;
+pub mod verify;
 
 pub use mqtt::{Qos, Version, Violation};

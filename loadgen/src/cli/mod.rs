@@ -3,11 +3,13 @@
 mod firehose;
 mod nmea;
 mod publish;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use fairlead_loadgen::firehose::FirehoseError;
 use fairlead_loadgen::output::OutputError;
 use fairlead_loadgen::publish::PublishError;
+use fairlead_loadgen::verify::KafkaError;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
@@ -21,7 +23,16 @@ Exit codes:
    0  all well
    1  could not run: broker, Kafka, a file or the disk (the message says which)
    2  wrong use of the command line
-   3  incomplete: stopped before everything was acknowledged";
+   3  incomplete (publish, firehose): stopped before everything was acknowledged
+      inconclusive (verify): messages are missing, but Kafka has trimmed records that may have held them
+   4  verify: sent messages are missing
+   5  verify: acknowledged messages are missing
+   6  verify: payloads were changed
+   7  verify: messages of a topic are out of order
+   8  verify: more duplicates than allowed
+   9  verify: messages that were never sent
+  10  verify: wrong keys, or keys that changed their partition
+The worst finding decides: 6, 9, 3, 5, 4, 7, 10, 8.";
 
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = EXIT_CODES, max_term_width = 110)]
@@ -38,6 +49,9 @@ enum Command {
     /// Publish recorded or synthetic AIS through a broker
     #[command(after_help = EXIT_CODES)]
     Publish(publish::Args),
+    /// Read Kafka topics to their end and account for every message
+    #[command(after_help = EXIT_CODES)]
+    Verify(verify::Args),
     /// Count what is in files of recorded AIS sentences
     #[command(after_help = EXIT_CODES)]
     Nmea(nmea::Args),
@@ -49,6 +63,13 @@ enum Exit {
     Ok = 0,
     CannotRun = 1,
     Incomplete = 3,
+    Lost = 4,
+    AcknowledgedLost = 5,
+    Corrupt = 6,
+    OutOfOrder = 7,
+    Duplicates = 8,
+    Phantom = 9,
+    Key = 10,
 }
 
 /// Why a command could not run.
@@ -58,6 +79,8 @@ enum Error {
     Firehose(#[from] FirehoseError),
     #[error(transparent)]
     Publish(#[from] PublishError),
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error("cannot watch for signals: {0}")]
@@ -70,6 +93,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Firehose(args) => args.run(),
         Command::Publish(args) => args.run(),
+        Command::Verify(args) => args.run(),
         Command::Nmea(args) => args.run(),
     };
     let exit = outcome.unwrap_or_else(|error| {
