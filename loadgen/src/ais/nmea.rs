@@ -303,7 +303,7 @@ fn parse(line: &[u8]) -> Result<Sentence<'_>, Refusal> {
         return Err(Refusal::Form);
     }
     let (body, sum) = text[1..].rsplit_once('*').ok_or(Refusal::Form)?;
-    let sum = u8::from_str_radix(sum, 16).map_err(|_| Refusal::Form)?;
+    let sum = checksum_field(sum).ok_or(Refusal::Form)?;
     if checksum(body) != sum {
         return Err(Refusal::Checksum);
     }
@@ -318,6 +318,13 @@ fn parse(line: &[u8]) -> Result<Sentence<'_>, Refusal> {
         return Err(Refusal::Form);
     }
     Ok(Sentence { text, total, number, group, channel, data, fill_bits })
+}
+
+/// Two digits; receivers may append fields of their own behind them, such as the time.
+fn checksum_field(text: &str) -> Option<u8> {
+    let (digits, rest) = text.split_at_checked(2)?;
+    let is_alone = rest.is_empty() || rest.starts_with(',');
+    u8::from_str_radix(digits, 16).ok().filter(|_| is_alone)
 }
 
 #[cfg(test)]
@@ -398,6 +405,52 @@ mod tests {
         assert_eq!(records, []);
         assert_eq!((counts.lines, counts.other_lines), (7, 3));
         assert_eq!((counts.bad_checksum, counts.malformed, counts.without_mmsi), (2, 1, 1));
+    }
+
+    #[test]
+    fn fields_behind_the_checksum_are_kept() {
+        let line = format!("{POSITION},1276256770");
+        let (records, _) = assemble(&[&line]);
+        assert_eq!(records[0].sentences, [line]);
+        let (records, counts) = assemble(&[&format!("{POSITION}C")]);
+        assert_eq!((records.len(), counts.malformed), (0, 1));
+    }
+
+    /// What was counted in the recorded files by other means.
+    const RECORDED: (u64, u64, u64, u64) = (9_449, 4_829, 100, 20);
+
+    /// The recorded sentences where they are at hand: `FAIRLEAD_AIS_DIR`, or `shared/data/ais` beside the workspace.
+    fn recorded() -> Option<Vec<PathBuf>> {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/ais");
+        let folder = std::env::var_os("FAIRLEAD_AIS_DIR").map_or(beside, PathBuf::from);
+        let files = ["stream.nmea", "harbour.nmea"].map(|name| folder.join(name));
+        files.iter().all(|file| file.exists()).then(|| files.into())
+    }
+
+    #[test]
+    fn recorded_files_give_the_same_messages_each_time() {
+        let Some(files) = recorded() else {
+            eprintln!("no recorded AIS at hand (FAIRLEAD_AIS_DIR): the synthetic fleet takes its place");
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("fleet.nmea");
+            let mut vessel = crate::ais::fleet::Vessel::new(1, 1);
+            let lines: Vec<_> = (0..72).flat_map(|_| vessel.report().sentences).collect();
+            fs::write(&file, lines.join("\r\n")).unwrap();
+            let (records, counts) = read_files(&[file]).unwrap();
+            assert_eq!((records.len(), counts.messages, counts.lines), (72, 72, 74));
+            return;
+        };
+        let (records, counts) = read_files(&files).unwrap();
+        let found = (counts.lines, counts.messages, counts.without_mmsi, counts.incomplete_sentences);
+        assert_eq!(found, RECORDED, "{counts:?}");
+        assert_eq!((counts.bad_checksum, counts.malformed), (0, 0), "{counts:?}");
+        let text = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect::<String>();
+        for sentence in records.iter().flat_map(|record| &record.sentences) {
+            assert!(text.contains(sentence), "not verbatim: {sentence}");
+        }
+        let ships: std::collections::BTreeSet<_> = records.iter().map(|record| record.mmsi).collect();
+        assert_eq!(ships.len(), 2_100);
+        assert_eq!(read_files(&files).unwrap(), (records, counts));
     }
 
     #[test]
