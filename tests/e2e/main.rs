@@ -1,1 +1,4 @@
-fn main() {}
+//! The end-to-end tests: one binary, so that it is linked once. Those marked "real brokers" run in `tests/run`.
+
+mod harness;
+mod tidy;
