@@ -80,7 +80,7 @@ fn proxy_slices() {
         have += server.read(&mut [0; 1000]).unwrap();
         reads += 1;
     }
-    assert!(reads > 10, "1000 bytes came in {reads} pieces");
+    assert!(reads > 100, "1000 bytes came in {reads} pieces");
 }
 
 #[test]
@@ -302,13 +302,22 @@ fn kafka_stops_and_comes_back_with_its_data() {
     let topic = unique("harness");
     kafka.create_topic(&topic, 1, &[]);
     produce(&kafka, &topic, 10);
+    let start = now();
     kafka.stop();
+    let stopped = now();
     kafka.restart();
+    println!(
+        "Kafka stopped in {:?} and was back in {:?}",
+        stopped - start,
+        now() - stopped
+    );
     assert_eq!(kafka.records(&topic, 10, LIMIT).len(), 10);
     kafka.freeze();
     kafka.thaw();
     produce(&kafka, &topic, 10);
     kafka.kill();
+    let killed = now();
     kafka.restart();
+    println!("Kafka was back after SIGKILL in {:?}", now() - killed);
     assert_eq!(kafka.records(&topic, 20, LIMIT).len(), 20);
 }

@@ -1,4 +1,9 @@
 //! The end-to-end tests: one binary, so that it is linked once. Those marked "real brokers" run in `tests/run`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod harness;
 mod tidy;

@@ -105,7 +105,9 @@ impl Kafka {
              transaction.state.log.min.isr=1\n\
              num.io.threads=2\n\
              num.network.threads=2\n\
-             log.cleaner.enable=false\n",
+             log.cleaner.enable=false\n\
+             broker.heartbeat.interval.ms=200\n\
+             broker.session.timeout.ms=1000\n",
             data.display()
         );
         let properties = kafka.folder.write("server.properties", &properties);
@@ -239,7 +241,10 @@ impl Kafka {
     /// When Kafka does not answer or has no such topic.
     #[must_use]
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
-        self.end_offsets_with(&self.consumer(), topic)
+        let consumer = self.consumer();
+        wait_for(REQUEST, &format!("end offsets of {topic}"), || {
+            self.try_end_offsets(&consumer, topic)
+        })
     }
 
     /// How many records a topic holds.
@@ -260,13 +265,13 @@ impl Kafka {
         let mut have = 0;
         let end = now() + limit;
         let ends = wait_for(limit + REQUEST, "records in Kafka", || {
-            let ends = self.end_offsets_with(&consumer, topic);
-            have = ends.iter().sum::<i64>().cast_unsigned();
+            let ends = self.try_end_offsets(&consumer, topic);
+            have = ends.iter().flatten().sum::<i64>().cast_unsigned();
             assert!(
                 have >= count || now() < end,
                 "{have} of {count} records in {topic} after {limit:?}"
             );
-            (have >= count).then_some(ends)
+            ends.filter(|_| have >= count)
         });
         read(&consumer, topic, &ends)
     }
@@ -318,18 +323,12 @@ impl Kafka {
         .ok()
     }
 
-    #[track_caller]
-    fn end_offsets_with(&self, consumer: &BaseConsumer, topic: &str) -> Vec<i64> {
-        let partitions = self
-            .partitions_with(consumer, topic)
-            .unwrap_or_else(|| panic!("Kafka has no topic {topic}"));
-        let end = |partition| {
-            consumer
-                .fetch_watermarks(topic, partition, REQUEST)
-                .expect("an end offset")
-                .1
-        };
-        (0..partitions).map(end).collect()
+    /// The end offsets; `None` while Kafka cannot say (a partition without a leader, just after a restart).
+    fn try_end_offsets(&self, consumer: &BaseConsumer, topic: &str) -> Option<Vec<i64>> {
+        let end = |partition| Some(consumer.fetch_watermarks(topic, partition, REQUEST).ok()?.1);
+        (0..self.partitions_with(consumer, topic)?)
+            .map(end)
+            .collect()
     }
 }
 

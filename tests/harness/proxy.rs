@@ -19,6 +19,8 @@ use crate::{
 
 /// Time after which a blocked read looks whether the proxy has been stopped or its fault has changed.
 const LOOK: Duration = Duration::from_millis(20);
+/// Time between two bytes of a slicer: without it the receiver reads many at once.
+const SLICE: Duration = Duration::from_micros(50);
 /// Bytes moved at a time.
 const CHUNK: usize = 64 * 1024;
 /// Most packets noted: far above what any test sends, and a bound all the same.
@@ -307,18 +309,13 @@ impl Pump {
     fn run(mut self) {
         let mut chunk = vec![0; CHUNK];
         while !self.shared.stopped() {
-            let fault = self.shared.fault(self.direction);
-            if fault.hole {
-                pause(LOOK);
-                continue;
-            }
             match self.from.read(&mut chunk) {
                 // FIN is handed on; the other direction ends when its own sender ends.
                 Ok(0) => {
                     let _ = self.to.shutdown(Shutdown::Write);
                     return;
                 }
-                Ok(n) if self.pass(&chunk[..n], fault) => {}
+                Ok(n) if self.pass(&chunk[..n]) => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Ok(_) | Err(_) => break,
             }
@@ -327,7 +324,12 @@ impl Pump {
     }
 
     /// Hands bytes on; false when the connection is to be closed.
-    fn pass(&mut self, bytes: &[u8], fault: Fault) -> bool {
+    fn pass(&mut self, bytes: &[u8]) -> bool {
+        let mut fault = self.shared.fault(self.direction);
+        while fault.hole && !self.shared.stopped() {
+            pause(LOOK);
+            fault = self.shared.fault(self.direction);
+        }
         let bytes = match self.left {
             Some(left) if bytes.len() >= left => &bytes[..left],
             _ => bytes,
@@ -341,9 +343,10 @@ impl Pump {
         }
         self.note(bytes);
         let written = if fault.slice {
-            bytes
-                .iter()
-                .try_for_each(|byte| self.to.write_all(&[*byte]))
+            bytes.iter().try_for_each(|byte| {
+                pause(SLICE);
+                self.to.write_all(&[*byte])
+            })
         } else {
             self.to.write_all(bytes)
         };
