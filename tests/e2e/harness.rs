@@ -7,8 +7,8 @@ use std::{
 };
 
 use fairlead_tests::{
-    Client, Direction, EvilBroker, Kafka, Metrics, Mosquitto, Process, Proxy, Scratch, during,
-    free_port, now, unique, wait_until, wire,
+    Client, Direction, EvilBroker, Kafka, KafkaClient, Metrics, MockKafka, Mosquitto, Process,
+    Proxy, Scratch, during, free_port, now, unique, wait_until, wire,
 };
 use rdkafka::{
     ClientConfig,
@@ -254,7 +254,7 @@ fn mosquitto_asks_for_the_login() {
     assert!(Client::try_connect(broker.port(), "a", None).is_err());
 }
 
-fn produce(kafka: &Kafka, topic: &str, count: u64) {
+fn produce(kafka: &KafkaClient, topic: &str, count: u64) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", kafka.brokers())
         .set("linger.ms", "0")
@@ -266,6 +266,21 @@ fn produce(kafka: &Kafka, topic: &str, count: u64) {
             .unwrap();
     }
     producer.flush(LIMIT).unwrap();
+}
+
+#[test]
+fn embedded_kafka_takes_and_gives_records() {
+    let kafka = MockKafka::start();
+    kafka.create("harness", 3);
+    produce(&kafka, "harness", 100);
+    let records = kafka.records("harness", 100, LIMIT);
+    assert_eq!(records.len(), 100);
+    assert!(records.iter().all(|r| r.text() == "value"));
+    assert_eq!(
+        kafka.partitions("another"),
+        None,
+        "nothing is created by asking for it"
+    );
 }
 
 #[test]
