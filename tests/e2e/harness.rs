@@ -7,8 +7,8 @@ use std::{
 };
 
 use fairlead_tests::{
-    Client, Direction, EvilBroker, Kafka, KafkaClient, Metrics, MockKafka, Mosquitto, Process,
-    Proxy, Scratch, during, free_port, now, unique, wait_until, wire,
+    Client, Direction, EvilBroker, Kafka, KafkaClient, Metrics, MockKafka, Mosquitto, Process, Proxy, Scratch, during,
+    free_port, now, unique, wait_until, wire,
 };
 use rdkafka::{
     ClientConfig,
@@ -44,11 +44,7 @@ fn proxy_passes_both_ways() {
     client.read_exact(&mut four).unwrap();
     assert_eq!(&four, b"aye!");
     drop(server);
-    assert_eq!(
-        client.read(&mut four).unwrap(),
-        0,
-        "the server's FIN arrives"
-    );
+    assert_eq!(client.read(&mut four).unwrap(), 0, "the server's FIN arrives");
     assert_eq!(proxy.connections(), 1);
 }
 
@@ -135,28 +131,18 @@ fn proxy_notes_packets() {
     let (mut client, mut server) = connected(&proxy, &listener);
     let publish = wire::publish_with(wire::V5, b"a/b", wire::DUP | 2, 7, &[], b"payload");
     // In two parts, and with a PUBLISH of QoS 0, which has no packet id and is not noted.
-    server
-        .write_all(&wire::publish(wire::V5, "a/b", 0, 0, b""))
-        .unwrap();
+    server.write_all(&wire::publish(wire::V5, "a/b", 0, 0, b"")).unwrap();
     server.write_all(&publish[..5]).unwrap();
     server.write_all(&publish[5..]).unwrap();
-    client
-        .write_all(&wire::acknowledge(wire::PUBACK, 7))
-        .unwrap();
+    client.write_all(&wire::acknowledge(wire::PUBACK, 7)).unwrap();
     proxy.wait_for_packets(wire::PUBACK, 1, LIMIT);
     proxy.wait_for_packets(wire::PUBLISH, 1, LIMIT);
     let packets = proxy.packets();
     assert_eq!(packets.len(), 2);
     let publish = packets.iter().find(|p| p.kind == wire::PUBLISH).unwrap();
-    assert_eq!(
-        (publish.id, publish.dup, publish.direction),
-        (7, true, Direction::ToClient)
-    );
+    assert_eq!((publish.id, publish.dup, publish.direction), (7, true, Direction::ToClient));
     let puback = packets.iter().find(|p| p.kind == wire::PUBACK).unwrap();
-    assert_eq!(
-        (puback.id, puback.dup, puback.direction),
-        (7, false, Direction::ToServer)
-    );
+    assert_eq!((puback.id, puback.dup, puback.direction), (7, false, Direction::ToServer));
 }
 
 #[test]
@@ -165,22 +151,13 @@ fn scripted_broker_and_client_speak_mqtt() {
         let broker = EvilBroker::start();
         let address = broker.url();
         let mut client = TcpStream::connect(address.strip_prefix("mqtt://").unwrap()).unwrap();
-        client
-            .write_all(&wire::connect(level, "someone", None))
-            .unwrap();
-        client
-            .write_all(&wire::subscribe(level, 9, "a/#", 1))
-            .unwrap();
+        client.write_all(&wire::connect(level, "someone", None)).unwrap();
+        client.write_all(&wire::subscribe(level, 9, "a/#", 1)).unwrap();
         let mut session = broker.accept_session(false, LIMIT);
-        assert_eq!(
-            (session.level, session.connect.client_id().as_str()),
-            (level, "someone")
-        );
+        assert_eq!((session.level, session.connect.client_id().as_str()), (level, "someone"));
         assert_eq!(session.filters, [("a/#".to_owned(), 1)]);
         session.publish("a/b", 1, 5, b"payload");
-        client
-            .write_all(&wire::acknowledge(wire::PUBACK, 5))
-            .unwrap();
+        client.write_all(&wire::acknowledge(wire::PUBACK, 5)).unwrap();
         session.expect_id(wire::PUBACK, 5);
         session.expect_silence(Duration::from_millis(50));
         client.write_all(&wire::disconnect(level, 0)).unwrap();
@@ -191,9 +168,7 @@ fn scripted_broker_and_client_speak_mqtt() {
 
 #[test]
 fn metrics_are_read() {
-    let metrics = Metrics::parse(
-        "# TYPE a counter\na_total{x=\"1\",y=\"b c\"} 2\na_total{x=\"2\"} 3.5\nb 1e3\n",
-    );
+    let metrics = Metrics::parse("# TYPE a counter\na_total{x=\"1\",y=\"b c\"} 2\na_total{x=\"2\"} 3.5\nb 1e3\n");
     assert_eq!(metrics.sum("a_total", &[]), Some(5.5));
     assert_eq!(metrics.sum("a_total", &[("y", "b c")]), Some(2.0));
     assert_eq!(metrics.sum("b", &[]), Some(1000.0));
@@ -207,15 +182,11 @@ fn processes_are_seen_and_stopped() {
     command.args(["-c", "echo begun; while :; do :; done"]);
     let mut process = Process::spawn("sh", command, &folder.path().join("log"));
     wait_until(LIMIT, "output", || process.log() == "begun\n");
-    wait_until(LIMIT, "CPU time", || {
-        process.cpu() >= Duration::from_millis(50)
-    });
+    wait_until(LIMIT, "CPU time", || process.cpu() >= Duration::from_millis(50));
     assert!(process.rss_anon() > 10_000 && process.threads() == 1);
     process.freeze();
     let cpu = process.cpu();
-    during(Duration::from_millis(100), || {
-        assert!(process.cpu() <= cpu + Duration::from_millis(20), "frozen")
-    });
+    during(Duration::from_millis(100), || assert!(process.cpu() <= cpu + Duration::from_millis(20), "frozen"));
     process.thaw();
     process.terminate();
     assert_eq!(process.wait(LIMIT), -15);
@@ -255,15 +226,10 @@ fn mosquitto_asks_for_the_login() {
 }
 
 fn produce(kafka: &KafkaClient, topic: &str, count: u64) {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka.brokers())
-        .set("linger.ms", "0")
-        .create()
-        .unwrap();
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", kafka.brokers()).set("linger.ms", "0").create().unwrap();
     for i in 0..count {
-        producer
-            .send(BaseRecord::to(topic).key(&format!("{i}")).payload("value"))
-            .unwrap();
+        producer.send(BaseRecord::to(topic).key(&format!("{i}")).payload("value")).unwrap();
     }
     producer.flush(LIMIT).unwrap();
 }
@@ -276,11 +242,7 @@ fn embedded_kafka_takes_and_gives_records() {
     let records = kafka.records("harness", 100, LIMIT);
     assert_eq!(records.len(), 100);
     assert!(records.iter().all(|r| r.text() == "value"));
-    assert_eq!(
-        kafka.partitions("another"),
-        None,
-        "nothing is created by asking for it"
-    );
+    assert_eq!(kafka.partitions("another"), None, "nothing is created by asking for it");
 }
 
 #[test]
@@ -296,17 +258,10 @@ fn kafka_takes_and_gives_records() {
     produce(kafka, &topic, 100);
     let records = kafka.records(&topic, 100, LIMIT);
     assert_eq!((records.len(), kafka.count(&topic)), (100, 100));
-    let mut keys: Vec<u32> = records
-        .iter()
-        .map(|r| r.key_text().parse().unwrap())
-        .collect();
+    let mut keys: Vec<u32> = records.iter().map(|r| r.key_text().parse().unwrap()).collect();
     keys.sort_unstable();
     assert_eq!(keys, (0..100).collect::<Vec<u32>>());
-    assert!(
-        records
-            .iter()
-            .all(|r| r.text() == "value" && r.timestamp.is_some())
-    );
+    assert!(records.iter().all(|r| r.text() == "value" && r.timestamp.is_some()));
     kafka.alter_topic(&topic, "max.message.bytes", "3000");
 }
 
@@ -321,11 +276,7 @@ fn kafka_stops_and_comes_back_with_its_data() {
     kafka.stop();
     let stopped = now();
     kafka.restart();
-    println!(
-        "Kafka stopped in {:?} and was back in {:?}",
-        stopped - start,
-        now() - stopped
-    );
+    println!("Kafka stopped in {:?} and was back in {:?}", stopped - start, now() - stopped);
     assert_eq!(kafka.records(&topic, 10, LIMIT).len(), 10);
     kafka.freeze();
     kafka.thaw();

@@ -50,9 +50,7 @@ const RULES: &[Rule] = &[
         says: "only mqtt/codec.rs names ntex",
         within: "engine/src/",
         except: &["engine/src/mqtt/codec.rs"],
-        found: |line| {
-            names(line, "ntex_mqtt") || names(line, "ntex_bytes") || names(line, "ntex_codec")
-        },
+        found: |line| names(line, "ntex_mqtt") || names(line, "ntex_bytes") || names(line, "ntex_codec"),
     },
     Rule {
         says: "only kafka/ names rdkafka",
@@ -88,36 +86,21 @@ const RULES: &[Rule] = &[
         says: "tests wait for a fact with a deadline and never sleep",
         within: "",
         except: &[],
-        found: |line| {
-            line.test && (line.code.contains("sleep(") || line.code.contains("sleep_until("))
-        },
+        found: |line| line.test && (line.code.contains("sleep(") || line.code.contains("sleep_until(")),
     },
-    Rule {
-        says: "every channel and queue has a limit",
-        within: "",
-        except: &[],
-        found: |line| unbounded(line.code),
-    },
+    Rule { says: "every channel and queue has a limit", within: "", except: &[], found: |line| unbounded(line.code) },
     Rule {
         says: "a test is ignored only because it needs real brokers, and says so",
         within: "",
         except: &[],
-        found: |line| {
-            line.code.contains("#[ignore")
-                && !line
-                    .code
-                    .contains("#[ignore = \"real brokers: tests/run\"]")
-        },
+        found: |line| line.code.contains("#[ignore") && !line.code.contains("#[ignore = \"real brokers: tests/run\"]"),
     },
 ];
 
 #[test]
 fn architecture_holds() {
     let sources = sources();
-    assert!(
-        sources.iter().any(|s| s.path == "tests/e2e/main.rs"),
-        "the source tree is found"
-    );
+    assert!(sources.iter().any(|s| s.path == "tests/e2e/main.rs"), "the source tree is found");
     let problems: Vec<String> = RULES
         .iter()
         .flat_map(|rule| breaches(rule, &sources))
@@ -143,78 +126,29 @@ fn each_rule_can_fail() {
     ];
     assert_eq!(broken.len(), RULES.len());
     for (rule, line) in RULES.iter().zip(broken) {
-        let source = |path: &str, text: String| {
-            [Source {
-                path: path.to_owned(),
-                text,
-            }]
-        };
+        let source = |path: &str, text: String| [Source { path: path.to_owned(), text }];
         let test = format!("#[cfg(test)]\nmod tests {{}}\n{line}\n");
-        let plain = if rule.says.starts_with("tests") {
-            test
-        } else {
-            format!("{line}\n")
-        };
-        assert_eq!(
-            breaches(rule, &source("engine/src/message.rs", plain.clone())).len(),
-            1,
-            "{}",
-            rule.says
-        );
-        assert!(
-            breaches(
-                rule,
-                &source("engine/src/message.rs", format!("/// {line}\n"))
-            )
-            .is_empty(),
-            "{}",
-            rule.says
-        );
+        let plain = if rule.says.starts_with("tests") { test } else { format!("{line}\n") };
+        assert_eq!(breaches(rule, &source("engine/src/message.rs", plain.clone())).len(), 1, "{}", rule.says);
+        assert!(breaches(rule, &source("engine/src/message.rs", format!("/// {line}\n"))).is_empty(), "{}", rule.says);
         for place in rule.except {
-            let file = if place.ends_with('/') {
-                format!("{place}mod.rs")
-            } else {
-                (*place).to_owned()
-            };
-            assert!(
-                breaches(rule, &source(&file, plain.clone())).is_empty(),
-                "{} in {file}",
-                rule.says
-            );
+            let file = if place.ends_with('/') { format!("{place}mod.rs") } else { (*place).to_owned() };
+            assert!(breaches(rule, &source(&file, plain.clone())).is_empty(), "{} in {file}", rule.says);
         }
     }
-    let clock = |path: &str| Source {
-        path: path.to_owned(),
-        text: "Instant::now()".to_owned(),
-    };
+    let clock = |path: &str| Source { path: path.to_owned(), text: "Instant::now()".to_owned() };
     assert!(clocks(&[clock("engine/src/a.rs"), clock("loadgen/src/a.rs")]).is_empty());
-    assert_eq!(
-        clocks(&[clock("engine/src/a.rs"), clock("engine/src/b.rs")]).len(),
-        1
-    );
-    let long = Source {
-        path: "engine/src/a.rs".to_owned(),
-        text: "\n".repeat(LINES + 1),
-    };
+    assert_eq!(clocks(&[clock("engine/src/a.rs"), clock("engine/src/b.rs")]).len(), 1);
+    let long = Source { path: "engine/src/a.rs".to_owned(), text: "\n".repeat(LINES + 1) };
     assert_eq!(lengths(&[long]).len(), 1 + LONG.len());
 }
 
 fn breaches(rule: &Rule, sources: &[Source]) -> Vec<String> {
-    let applies = |s: &&Source| {
-        s.path.starts_with(rule.within) && !rule.except.iter().any(|e| s.path.starts_with(e))
-    };
+    let applies = |s: &&Source| s.path.starts_with(rule.within) && !rule.except.iter().any(|e| s.path.starts_with(e));
     let mut found = Vec::new();
     for source in sources.iter().filter(applies) {
         let hits = lines(source).into_iter().filter(rule.found);
-        found.extend(hits.map(|l| {
-            format!(
-                "{}:{}: {}: {}",
-                source.path,
-                l.number,
-                rule.says,
-                l.code.trim()
-            )
-        }));
+        found.extend(hits.map(|l| format!("{}:{}: {}: {}", source.path, l.number, rule.says, l.code.trim())));
     }
     found
 }
@@ -223,28 +157,13 @@ fn breaches(rule: &Rule, sources: &[Source]) -> Vec<String> {
 fn clocks(sources: &[Source]) -> Vec<String> {
     let reads = |s: &&Source| {
         let clock = ["Instant::now(", "SystemTime::now("];
-        lines(s)
-            .iter()
-            .any(|line| clock.iter().any(|c| line.code.contains(c)))
+        lines(s).iter().any(|line| clock.iter().any(|c| line.code.contains(c)))
     };
-    let mut files: Vec<&str> = sources
-        .iter()
-        .filter(reads)
-        .map(|s| s.path.as_str())
-        .collect();
+    let mut files: Vec<&str> = sources.iter().filter(reads).map(|s| s.path.as_str()).collect();
     files.sort_unstable();
     let package = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
-    let several = files
-        .chunk_by(|a, b| package(a) == package(b))
-        .filter(|files| files.len() > 1);
-    several
-        .map(|files| {
-            format!(
-                "the clock is read in more than one file of a package: {}",
-                files.join(", ")
-            )
-        })
-        .collect()
+    let several = files.chunk_by(|a, b| package(a) == package(b)).filter(|files| files.len() > 1);
+    several.map(|files| format!("the clock is read in more than one file of a package: {}", files.join(", "))).collect()
 }
 
 fn lengths(sources: &[Source]) -> Vec<String> {
@@ -255,37 +174,21 @@ fn lengths(sources: &[Source]) -> Vec<String> {
     let listed = |s: &Source| LONG.iter().any(|(path, _)| *path == s.path);
     let long = |s: &&Source| length(s) > LINES;
     let split = sources.iter().filter(|s| long(s) && !listed(s));
-    let split = split.map(|s| {
-        format!(
-            "{} has {} lines: split it by concept, or say why in LONG",
-            s.path,
-            length(s)
-        )
-    });
-    let stale = LONG
-        .iter()
-        .filter(|(path, _)| !sources.iter().filter(long).any(|s| s.path == *path));
-    split
-        .chain(stale.map(|(path, _)| format!("{path} is not long: take it off LONG")))
-        .collect()
+    let split = split.map(|s| format!("{} has {} lines: split it by concept, or say why in LONG", s.path, length(s)));
+    let stale = LONG.iter().filter(|(path, _)| !sources.iter().filter(long).any(|s| s.path == *path));
+    split.chain(stale.map(|(path, _)| format!("{path} is not long: take it off LONG"))).collect()
 }
 
 /// The lines of a file without comments. Those of test files, and those behind the first `#[cfg(test)]`, are tests.
 fn lines(source: &Source) -> Vec<Line<'_>> {
     let path = &source.path;
-    let mut test = ["tests/", "engine/src/sim/"]
-        .iter()
-        .any(|p| path.starts_with(p))
+    let mut test = ["tests/", "engine/src/sim/"].iter().any(|p| path.starts_with(p))
         || path.contains("/tests/")
         || path.ends_with("tests.rs");
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(source.text.lines()) {
         test |= text.trim_start().starts_with("#[cfg(test)]");
-        lines.push(Line {
-            number,
-            code: text.split("//").next().unwrap_or_default(),
-            test,
-        });
+        lines.push(Line { number, code: text.split("//").next().unwrap_or_default(), test });
     }
     lines
 }
@@ -293,9 +196,7 @@ fn lines(source: &Source) -> Vec<Line<'_>> {
 /// Whether a line names `word`, standing alone.
 fn names(line: &Line, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
-    let alone = |at: usize| {
-        !line.code[..at].ends_with(part) && !line.code[at + word.len()..].starts_with(part)
-    };
+    let alone = |at: usize| !line.code[..at].ends_with(part) && !line.code[at + word.len()..].starts_with(part);
     line.code.match_indices(word).any(|(at, _)| alone(at))
 }
 
@@ -329,12 +230,7 @@ fn collect(root: &Path, folder: PathBuf, sources: &mut Vec<Source>) {
             collect(root, path, sources);
         } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("e2e/tidy.rs") {
             let text = fs::read_to_string(&path).unwrap();
-            let path = path
-                .strip_prefix(root)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
+            let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             sources.push(Source { path, text });
         }
     }

@@ -35,21 +35,12 @@ impl Client {
     /// # Errors
     ///
     /// What the socket says; `ConnectionRefused` also when CONNACK carries an error.
-    pub fn try_connect(
-        port: u16,
-        client_id: &str,
-        login: Option<(&str, &str)>,
-    ) -> io::Result<Client> {
-        let mut stream =
-            TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), ANSWER)?;
+    pub fn try_connect(port: u16, client_id: &str, login: Option<(&str, &str)>) -> io::Result<Client> {
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), ANSWER)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER))?;
         stream.write_all(&wire::connect(V5, client_id, login))?;
-        let mut client = Client {
-            stream,
-            pending: Vec::new(),
-            packet_id: 0,
-        };
+        let mut client = Client { stream, pending: Vec::new(), packet_id: 0 };
         let connack = client.read()?;
         if connack.kind() == wire::CONNACK && connack.body[1] == 0 {
             Ok(client)
@@ -74,9 +65,7 @@ impl Client {
     /// When the broker does not answer as it should.
     pub fn publish_with(&mut self, topic: &[u8], flags: u8, properties: &[u8], payload: &[u8]) {
         let id = self.next_id();
-        self.send(&wire::publish_with(
-            V5, topic, flags, id, properties, payload,
-        ));
+        self.send(&wire::publish_with(V5, topic, flags, id, properties, payload));
         match flags >> 1 & 3 {
             0 => {}
             1 => self.expect(wire::PUBACK, id),
@@ -114,11 +103,7 @@ impl Client {
 
     fn expect(&mut self, kind: u8, packet_id: u16) {
         let frame = self.read().expect("the broker answers");
-        assert_eq!(
-            (frame.kind(), frame.packet_id()),
-            (kind, packet_id),
-            "the broker's answer"
-        );
+        assert_eq!((frame.kind(), frame.packet_id()), (kind, packet_id), "the broker's answer");
     }
 
     fn next_id(&mut self) -> u16 {

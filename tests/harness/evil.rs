@@ -32,6 +32,10 @@ pub struct Connection {
     pub level: u8,
     /// The filters of the SUBSCRIBE packets so far, with the options byte of each.
     pub filters: Vec<(String, u8)>,
+    /// PINGREQs so far.
+    pub pings: usize,
+    /// Whether SUBSCRIBE and UNSUBSCRIBE are answered without the test's doing.
+    granting: bool,
 }
 
 impl EvilBroker {
@@ -47,14 +51,20 @@ impl EvilBroker {
         EvilBroker { listener }
     }
 
-    /// Its address as Fairlead's configuration wants it.
+    /// Its port.
     ///
     /// # Panics
     ///
     /// When the socket has no address.
     #[must_use]
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().expect("an address").port()
+    }
+
+    /// Its address as Fairlead's configuration wants it.
+    #[must_use]
     pub fn url(&self) -> String {
-        format!("mqtt://{}", self.listener.local_addr().expect("an address"))
+        format!("mqtt://127.0.0.1:{}", self.port())
     }
 
     /// The next connection, with its CONNECT.
@@ -70,17 +80,11 @@ impl EvilBroker {
         let connect = wire::read_frame(&mut stream, &mut pending).expect("a CONNECT");
         assert_eq!(connect.kind(), wire::CONNECT, "the first packet");
         let level = connect.level();
-        Connection {
-            stream,
-            pending,
-            connect,
-            level,
-            filters: Vec::new(),
-        }
+        Connection { stream, pending, connect, level, filters: Vec::new(), pings: 0, granting: false }
     }
 
-    /// The next connection, with its session up: CONNACK sent, and SUBSCRIBE answered where one comes before `limit`
-    /// ends. A resumed session (`session_present`) need not subscribe again.
+    /// The next connection, with its session up: CONNACK sent, and the first SUBSCRIBE granted unless the session is
+    /// resumed (`session_present`). Whatever is subscribed later is granted as well.
     ///
     /// # Panics
     ///
@@ -94,6 +98,7 @@ impl EvilBroker {
             let subscribe = connection.expect(wire::SUBSCRIBE);
             connection.grant(&subscribe);
         }
+        connection.granting = true;
         connection
     }
 
@@ -103,9 +108,7 @@ impl EvilBroker {
         let (stream, _) = self.listener.accept().ok()?;
         stream.set_nonblocking(false).expect("a socket option");
         stream.set_nodelay(true).expect("a socket option");
-        stream
-            .set_read_timeout(Some(PACKET))
-            .expect("a socket option");
+        stream.set_read_timeout(Some(PACKET)).expect("a socket option");
         Some(stream)
     }
 }
@@ -131,8 +134,7 @@ impl Connection {
         self.send(&wire::publish(self.level, topic, qos, packet_id, payload));
     }
 
-    /// The next packet that is no PINGREQ and no SUBSCRIBE (those are answered, and granted), or the error that ended
-    /// the connection.
+    /// The next packet. PINGREQ is answered and not shown; nor, once the session is up, SUBSCRIBE and UNSUBSCRIBE.
     ///
     /// # Errors
     ///
@@ -141,8 +143,14 @@ impl Connection {
         loop {
             let frame = wire::read_frame(&mut self.stream, &mut self.pending)?;
             match frame.kind() {
-                wire::PINGREQ => self.send_fatal(&wire::pingresp()),
-                wire::SUBSCRIBE if !self.filters.is_empty() => self.grant(&frame),
+                wire::PINGREQ => {
+                    self.pings += 1;
+                    self.send_fatal(&wire::pingresp());
+                }
+                wire::SUBSCRIBE if self.granting => self.grant(&frame),
+                wire::UNSUBSCRIBE if self.granting => {
+                    self.send_fatal(&wire::suback(self.level, wire::UNSUBACK, frame.packet_id(), &[0]));
+                }
                 _ => return Ok(frame),
             }
         }
@@ -155,9 +163,7 @@ impl Connection {
     /// When it is another, or none comes.
     #[track_caller]
     pub fn expect(&mut self, kind: u8) -> Frame {
-        let frame = self
-            .packet()
-            .unwrap_or_else(|e| panic!("packet type {kind} from the bridge: {e}"));
+        let frame = self.packet().unwrap_or_else(|e| panic!("packet type {kind} from the bridge: {e}"));
         assert_eq!(frame.kind(), kind, "packet type from the bridge: {frame:?}");
         frame
     }
@@ -169,30 +175,22 @@ impl Connection {
     /// When it is another, or none comes.
     #[track_caller]
     pub fn expect_id(&mut self, kind: u8, packet_id: u16) {
-        assert_eq!(
-            self.expect(kind).packet_id(),
-            packet_id,
-            "packet id from the bridge"
-        );
+        assert_eq!(self.expect(kind).packet_id(), packet_id, "packet id from the bridge");
     }
 
-    /// Asserts that no packet but PINGREQ and SUBSCRIBE comes for `span`.
+    /// Asserts that nothing but what [`Connection::packet`] answers comes for `span`.
     ///
     /// # Panics
     ///
     /// When one comes, or the connection ends.
     #[track_caller]
     pub fn expect_silence(&mut self, span: Duration) {
-        self.stream
-            .set_read_timeout(Some(span))
-            .expect("a socket option");
+        self.stream.set_read_timeout(Some(span)).expect("a socket option");
         match self.packet() {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             other => panic!("silence from the bridge, but: {other:?}"),
         }
-        self.stream
-            .set_read_timeout(Some(PACKET))
-            .expect("a socket option");
+        self.stream.set_read_timeout(Some(PACKET)).expect("a socket option");
     }
 
     /// Reads until the bridge closes the connection, and returns the reason of its DISCONNECT if it sent one.
@@ -224,12 +222,17 @@ impl Connection {
         let filters = wire::filters(self.level, subscribe);
         let granted: Vec<u8> = filters.iter().map(|(_, options)| options & 3).collect();
         self.filters.extend(filters);
-        self.send_fatal(&wire::suback(
-            self.level,
-            wire::SUBACK,
-            subscribe.packet_id(),
-            &granted,
-        ));
+        self.send_fatal(&wire::suback(self.level, wire::SUBACK, subscribe.packet_id(), &granted));
+    }
+
+    /// Answers a SUBSCRIBE with a reason code for each filter.
+    ///
+    /// # Panics
+    ///
+    /// When the bridge has closed the connection.
+    pub fn answer(&mut self, subscribe: &Frame, reasons: &[u8]) {
+        self.send(&wire::suback(self.level, wire::SUBACK, subscribe.packet_id(), reasons));
+        self.granting = true;
     }
 
     /// Sends FIN and goes on reading: a half-closed connection.
@@ -238,8 +241,6 @@ impl Connection {
     ///
     /// When the connection is closed already.
     pub fn half_close(&self) {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .expect("an open connection");
+        self.stream.shutdown(Shutdown::Write).expect("an open connection");
     }
 }

@@ -23,8 +23,8 @@ const COMMAND: Duration = Duration::from_secs(30);
 /// A configuration: the usual one in fields, and further lines for each table.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `url` of the source.
-    pub url: String,
+    /// The URLs of the source.
+    pub urls: Vec<String>,
     /// `brokers` of Kafka.
     pub brokers: String,
     /// `from` of the route.
@@ -46,7 +46,7 @@ impl Config {
     #[must_use]
     pub fn new(url: &str, brokers: &str, topic: &str) -> Config {
         Config {
-            url: url.to_owned(),
+            urls: vec![url.to_owned()],
             brokers: brokers.to_owned(),
             from: "ais/#".to_owned(),
             topic: topic.to_owned(),
@@ -86,21 +86,43 @@ impl Config {
     }
 
     /// The file.
-    #[must_use]
-    pub fn toml(&self, admin: u16) -> String {
+    fn toml(&self, admin: u16) -> String {
         format!(
-            "[[source]]\nname = \"harbour\"\nurl = [\"{}\"]\n{}\n[kafka]\nbrokers = \"{}\"\n{}\n\
+            "[[source]]\nname = \"harbour\"\nurl = {:?}\n{}\n[kafka]\nbrokers = \"{}\"\n{}\n\
              [[route]]\nfrom = \"{}\"\ntopic = \"{}\"\n{}\n[engine]\n{}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n",
-            self.url,
-            self.source,
-            self.brokers,
-            self.kafka,
-            self.from,
-            self.topic,
-            self.route,
-            self.engine
+            self.urls, self.source, self.brokers, self.kafka, self.from, self.topic, self.route, self.engine
         )
     }
+}
+
+/// Names of the metrics that tests look at.
+pub mod metric {
+    /// Messages read from brokers, by route.
+    pub const RECEIVED: &str = "fairlead_received_messages_total";
+    /// Messages found in the spool at start, by route.
+    pub const RECOVERED: &str = "fairlead_recovered_messages_total";
+    /// Messages that Kafka confirmed, by route.
+    pub const DELIVERED: &str = "fairlead_delivered_messages_total";
+    /// Messages written to the dead letters, by route.
+    pub const DEAD_LETTERED: &str = "fairlead_dead_lettered_messages_total";
+    /// Messages given up, by route and reason.
+    pub const DROPPED: &str = "fairlead_dropped_messages_total";
+    /// Second copies of a message, by route.
+    pub const SUPPRESSED: &str = "fairlead_suppressed_messages_total";
+    /// Messages on their way, by route.
+    pub const PENDING: &str = "fairlead_pending_messages";
+    /// 1 where a scrape of the ledger may be in the middle of a turn.
+    pub const APPROXIMATE: &str = "fairlead_ledger_approximate";
+    /// 1 where the ledger balances.
+    pub const BALANCED: &str = "fairlead_ledger_balanced";
+    /// Connections opened again.
+    pub const RECONNECTS: &str = "fairlead_mqtt_reconnects_total";
+    /// Reconnects at which the broker had lost the session.
+    pub const SESSION_LOST: &str = "fairlead_mqtt_session_lost_total";
+    /// Violations by the broker, by reason.
+    pub const VIOLATIONS: &str = "fairlead_mqtt_violations_total";
+    /// PUBLISHes received with the DUP flag.
+    pub const DUP: &str = "fairlead_mqtt_dup_received_total";
 }
 
 /// A bridge with its configuration. Dropping it kills it.
@@ -123,11 +145,7 @@ impl Fairlead {
         let folder = Scratch::new("fairlead");
         folder.write("fairlead.toml", &config.toml(admin));
         let process = run(folder.path());
-        Fairlead {
-            folder,
-            admin,
-            process,
-        }
+        Fairlead { folder, admin, process }
     }
 
     /// [`Fairlead::start`], and waits until it is ready.
@@ -202,9 +220,7 @@ impl Fairlead {
     /// When it does not within `limit`.
     #[track_caller]
     pub fn wait_log(&mut self, text: &str, limit: Duration) {
-        wait_until(limit, &format!("the log names {text}"), || {
-            self.log().contains(text)
-        });
+        wait_until(limit, &format!("the log names {text}"), || self.log().contains(text));
     }
 
     /// An answer of the admin endpoint.
@@ -215,9 +231,7 @@ impl Fairlead {
     #[track_caller]
     #[must_use]
     pub fn get(&self, path: &str) -> Response {
-        wait_for(START, &format!("an answer from {path}"), || {
-            get(self.admin, path)
-        })
+        wait_for(START, &format!("an answer from {path}"), || get(self.admin, path))
     }
 
     /// A scrape of `/metrics`.
@@ -245,9 +259,7 @@ impl Fairlead {
     /// When it has not within `limit`.
     #[track_caller]
     pub fn wait_metric(&self, name: &str, labels: &[(&str, &str)], least: f64, limit: Duration) {
-        wait_until(limit, &format!("{name} {labels:?} reaches {least}"), || {
-            self.metric(name, labels) >= least
-        });
+        wait_until(limit, &format!("{name} {labels:?} reaches {least}"), || self.metric(name, labels) >= least);
     }
 
     /// SIGTERM; returns the exit code.
@@ -279,39 +291,37 @@ pub struct Finished {
 #[track_caller]
 pub fn fairlead(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Finished {
     let folder = Scratch::new("command");
-    let mut command = Process::command(binary("FAIRLEAD_BIN", "fairlead"));
+    let mut command = Process::command(fairlead_path());
     command.args(args).env("NO_COLOR", "1");
     prepare(&mut command);
     let mut process = Process::spawn("fairlead", command, &folder.path().join("log"));
     let code = process.wait(COMMAND);
-    Finished {
-        code,
-        output: process.log(),
-    }
+    Finished { code, output: process.log() }
+}
+
+/// Where the `fairlead` binary is, for tests that must start it in their own way.
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn fairlead_path() -> PathBuf {
+    binary("FAIRLEAD_BIN", "fairlead")
 }
 
 /// Where a binary under test is: named by the environment, or beside the test's own in the target folder.
 pub(crate) fn binary(variable: &str, name: &str) -> PathBuf {
     let beside = || {
         let test = env::current_exe().expect("the test's own path");
-        test.parent()
-            .and_then(Path::parent)
-            .expect("target/PROFILE/deps")
-            .join(name)
+        test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name)
     };
     let path = env::var_os(variable).map_or_else(beside, PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} does not exist: `cargo test --workspace` builds it, or set {variable}",
-        path.display()
-    );
+    assert!(path.exists(), "{} does not exist: `cargo test --workspace` builds it, or set {variable}", path.display());
     path
 }
 
 fn run(folder: &Path) -> Process {
-    let mut command = Process::command(binary("FAIRLEAD_BIN", "fairlead"));
-    command
-        .args(["run", "-c"])
-        .arg(folder.join("fairlead.toml"));
+    let mut command = Process::command(fairlead_path());
+    command.args(["run", "-c"]).arg(folder.join("fairlead.toml"));
     Process::spawn("fairlead", command, &folder.join("fairlead.log"))
 }

@@ -4,10 +4,7 @@ use std::{ops::Deref, path::PathBuf, sync::OnceLock, time::Duration};
 
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
-use crate::{
-    kafka_client::KafkaClient, port::free_port, process::Process, scratch::Scratch,
-    wait::wait_until,
-};
+use crate::{kafka_client::KafkaClient, port::free_port, process::Process, scratch::Scratch, wait::wait_until};
 
 /// Longest start, restart or stop of the server.
 const START: Duration = Duration::from_secs(60);
@@ -42,11 +39,7 @@ impl Kafka {
     pub fn prepared() -> Kafka {
         let (port, controller) = (free_port(), free_port());
         let client = KafkaClient::new(format!("127.0.0.1:{port}"));
-        let kafka = Kafka {
-            folder: Scratch::new("kafka"),
-            client,
-            process: None,
-        };
+        let kafka = Kafka { folder: Scratch::new("kafka"), client, process: None };
         let data = kafka.folder.path().join("data");
         let properties = format!(
             "process.roles=broker,controller\n\
@@ -68,9 +61,7 @@ impl Kafka {
         );
         let properties = kafka.folder.write("server.properties", &properties);
         let mut format = java("128m", "kafka.tools.StorageTool");
-        format
-            .args(["format", "-t", "fairleadTestsCluster00", "-c"])
-            .arg(properties);
+        format.args(["format", "-t", "fairleadTestsCluster00", "-c"]).arg(properties);
         let mut format = Process::spawn("StorageTool", format, &kafka.log());
         assert_eq!(format.wait(START), 0, "Kafka's storage is formatted");
         kafka
@@ -146,17 +137,10 @@ impl Kafka {
 /// A Java program on Kafka's class path, with at most `heap` of memory.
 fn java(heap: &str, class: &str) -> std::process::Command {
     let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/.servers/kafka");
-    assert!(
-        PathBuf::from(servers).is_dir(),
-        "Kafka's jars are not in {servers}: run tests/run, which fetches them"
-    );
+    assert!(PathBuf::from(servers).is_dir(), "Kafka's jars are not in {servers}: run tests/run, which fetches them");
     let mut command = Process::command("java");
     command.arg(format!("-Xmx{heap}"));
-    command.arg(concat!(
-        "-Dlog4j.configuration=file:",
-        env!("CARGO_MANIFEST_DIR"),
-        "/servers/log4j.properties"
-    ));
+    command.arg(concat!("-Dlog4j.configuration=file:", env!("CARGO_MANIFEST_DIR"), "/servers/log4j.properties"));
     command.args(["-cp", &format!("{servers}/*"), class]);
     command
 }
@@ -195,9 +179,7 @@ impl MockKafka {
     ///
     /// When the cluster refuses.
     pub fn create(&self, topic: &str, partitions: i32) {
-        self.cluster
-            .create_topic(topic, partitions, 1)
-            .expect("a topic of the mock cluster");
+        self.cluster.create_topic(topic, partitions, 1).expect("a topic of the mock cluster");
     }
 }
 

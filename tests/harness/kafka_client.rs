@@ -5,9 +5,7 @@ use std::time::Duration;
 use futures_lite::future::block_on;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    admin::{
-        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
-    },
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
@@ -71,9 +69,7 @@ impl KafkaClient {
     /// Whether a broker answers.
     #[must_use]
     pub fn answers(&self) -> bool {
-        self.consumer()
-            .fetch_metadata(None, Duration::from_secs(1))
-            .is_ok_and(|m| !m.brokers().is_empty())
+        self.consumer().fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|m| !m.brokers().is_empty())
     }
 
     /// Creates a topic, with topic properties, and waits until every partition has a leader.
@@ -86,16 +82,10 @@ impl KafkaClient {
         for (key, value) in properties {
             topic = topic.set(key, value);
         }
-        let answer =
-            block_on(self.admin().create_topics([&topic], &options())).expect("create a topic");
-        assert!(
-            answer.iter().all(Result::is_ok),
-            "topic {name} is created: {answer:?}"
-        );
+        let answer = block_on(self.admin().create_topics([&topic], &options())).expect("create a topic");
+        assert!(answer.iter().all(Result::is_ok), "topic {name} is created: {answer:?}");
         let probe = self.consumer();
-        wait_until(REQUEST, "the topic has leaders", || {
-            self.partitions_with(&probe, name) == Some(partitions)
-        });
+        wait_until(REQUEST, "the topic has leaders", || self.partitions_with(&probe, name) == Some(partitions));
     }
 
     /// Changes one property of a topic.
@@ -105,12 +95,8 @@ impl KafkaClient {
     /// When Kafka refuses.
     pub fn alter_topic(&self, name: &str, key: &str, value: &str) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
-        let answer =
-            block_on(self.admin().alter_configs([&change], &options())).expect("alter a topic");
-        assert!(
-            answer.iter().all(Result::is_ok),
-            "topic {name} is altered: {answer:?}"
-        );
+        let answer = block_on(self.admin().alter_configs([&change], &options())).expect("alter a topic");
+        assert!(answer.iter().all(Result::is_ok), "topic {name} is altered: {answer:?}");
     }
 
     /// Partitions of a topic that have a leader; `None` where there is no such topic.
@@ -127,9 +113,7 @@ impl KafkaClient {
     #[must_use]
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
         let consumer = self.consumer();
-        wait_for(REQUEST, &format!("end offsets of {topic}"), || {
-            self.try_end_offsets(&consumer, topic)
-        })
+        wait_for(REQUEST, &format!("end offsets of {topic}"), || self.try_end_offsets(&consumer, topic))
     }
 
     /// How many records a topic holds.
@@ -152,10 +136,7 @@ impl KafkaClient {
         let ends = wait_for(limit + REQUEST, "records in Kafka", || {
             let ends = self.try_end_offsets(&consumer, topic);
             have = ends.iter().flatten().sum::<i64>().cast_unsigned();
-            assert!(
-                have >= count || now() < end,
-                "{have} of {count} records in {topic} after {limit:?}"
-            );
+            assert!(have >= count || now() < end, "{have} of {count} records in {topic} after {limit:?}");
             ends.filter(|_| have >= count)
         });
         read(&consumer, topic, &ends)
@@ -169,13 +150,9 @@ impl KafkaClient {
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", "fairlead-tests");
+        config.set("bootstrap.servers", &self.brokers).set("group.id", "fairlead-tests");
         // A restarted server is found again at once; the attempts meanwhile are no news.
-        config
-            .set("reconnect.backoff.max.ms", "200")
-            .set("log_level", "0");
+        config.set("reconnect.backoff.max.ms", "200").set("log_level", "0");
         config
     }
 
@@ -185,38 +162,25 @@ impl KafkaClient {
 
     fn consumer(&self) -> BaseConsumer {
         let mut config = self.client();
-        config
-            .set("enable.partition.eof", "true")
-            .set("enable.auto.commit", "false");
+        config.set("enable.partition.eof", "true").set("enable.auto.commit", "false");
         config.create().expect("a consumer")
     }
 
     fn partitions_with(&self, consumer: &BaseConsumer, name: &str) -> Option<i32> {
         let metadata = consumer.fetch_metadata(Some(name), REQUEST).ok()?;
         let topic = metadata.topics().first().filter(|t| t.error().is_none())?;
-        i32::try_from(
-            topic
-                .partitions()
-                .iter()
-                .filter(|p| p.leader() >= 0)
-                .count(),
-        )
-        .ok()
+        i32::try_from(topic.partitions().iter().filter(|p| p.leader() >= 0).count()).ok()
     }
 
     /// The end offsets; `None` while Kafka cannot say (a partition without a leader, just after a restart).
     fn try_end_offsets(&self, consumer: &BaseConsumer, topic: &str) -> Option<Vec<i64>> {
         let end = |partition| Some(consumer.fetch_watermarks(topic, partition, REQUEST).ok()?.1);
-        (0..self.partitions_with(consumer, topic)?)
-            .map(end)
-            .collect()
+        (0..self.partitions_with(consumer, topic)?).map(end).collect()
     }
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new()
-        .operation_timeout(Some(REQUEST))
-        .request_timeout(Some(REQUEST))
+    AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST))
 }
 
 /// Reads a topic from the beginning to `ends`.
@@ -224,18 +188,13 @@ fn options() -> AdminOptions {
 fn read(consumer: &BaseConsumer, topic: &str, ends: &[i64]) -> Vec<Record> {
     let mut assignment = TopicPartitionList::new();
     for partition in (0..).take(ends.len()) {
-        assignment
-            .add_partition_offset(topic, partition, Offset::Beginning)
-            .expect("a partition");
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
     }
     consumer.assign(&assignment).expect("an assignment");
     let mut open = ends.len();
     let mut records = Vec::new();
     while open > 0 {
-        match consumer
-            .poll(REQUEST)
-            .expect("a record before the end of the partition")
-        {
+        match consumer.poll(REQUEST).expect("a record before the end of the partition") {
             Ok(message) => records.push(record(&message)),
             Err(KafkaError::PartitionEOF(_)) => open -= 1,
             // The server has just been restarted.
@@ -256,8 +215,6 @@ fn record(message: &impl Message) -> Record {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         timestamp: message.timestamp().to_millis(),
-        headers: headers
-            .map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec()))
-            .collect(),
+        headers: headers.map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect(),
     }
 }

@@ -21,7 +21,7 @@ pub mod wire;
 
 pub use client::Client;
 pub use evil::{Connection, EvilBroker};
-pub use fairlead::{Config, Fairlead, Finished, fairlead};
+pub use fairlead::{Config, Fairlead, Finished, fairlead, fairlead_path, metric};
 pub use http::{Metrics, Response, get};
 pub use kafka::{Kafka, MockKafka};
 pub use kafka_client::{KafkaClient, Record};

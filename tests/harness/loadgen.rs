@@ -21,9 +21,7 @@ pub fn loadgen(args: &[&str]) -> Loadgen {
     let folder = Scratch::new("loadgen");
     let path = folder.path().display().to_string();
     let mut command = Process::command(binary("FAIRLEAD_LOADGEN_BIN", "fairlead-loadgen"));
-    command
-        .args(args.iter().map(|arg| arg.replace("FOLDER", &path)))
-        .env("NO_COLOR", "1");
+    command.args(args.iter().map(|arg| arg.replace("FOLDER", &path))).env("NO_COLOR", "1");
     let process = Process::spawn("fairlead-loadgen", command, &folder.path().join("log"));
     Loadgen { folder, process }
 }
@@ -49,9 +47,7 @@ impl Loadgen {
     #[must_use]
     pub fn json(&self, name: &str, limit: Duration) -> serde_json::Value {
         let path = self.file(name);
-        let text = wait_for(limit, &format!("{name} of the load generator"), || {
-            std::fs::read_to_string(&path).ok()
-        });
+        let text = wait_for(limit, &format!("{name} of the load generator"), || std::fs::read_to_string(&path).ok());
         serde_json::from_str(&text).expect("JSON")
     }
 

@@ -2,9 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use crate::{
-    client::Client, port::free_port, process::Process, scratch::Scratch, wait::wait_until,
-};
+use crate::{client::Client, port::free_port, process::Process, scratch::Scratch, wait::wait_until};
 
 /// Longest start or stop.
 const START: Duration = Duration::from_secs(15);
@@ -42,10 +40,8 @@ impl Mosquitto {
         let mut tool = Process::spawn("mosquitto_passwd", tool, &folder.path().join("log"));
         assert_eq!(tool.wait(START), 0, "a password file is made");
         let file = std::fs::read_to_string(&path).expect("the password file");
-        let mosquitto = Mosquitto::configured(
-            "allow_anonymous false\npassword_file FOLDER/passwords\n",
-            &[("passwords", &file)],
-        );
+        let mosquitto =
+            Mosquitto::configured("allow_anonymous false\npassword_file FOLDER/passwords\n", &[("passwords", &file)]);
         mosquitto.started(Some((user, password)))
     }
 
@@ -122,11 +118,7 @@ impl Mosquitto {
 
     /// The configuration, with `FOLDER` in `lines` replaced by the folder that holds `files`.
     fn configured(lines: &str, files: &[(&str, &str)]) -> Mosquitto {
-        let mosquitto = Mosquitto {
-            folder: Scratch::new("mosquitto"),
-            port: free_port(),
-            process: None,
-        };
+        let mosquitto = Mosquitto { folder: Scratch::new("mosquitto"), port: free_port(), process: None };
         for (name, content) in files {
             mosquitto.folder.write(name, content);
         }
@@ -155,14 +147,8 @@ impl Mosquitto {
     fn run(&mut self, login: Option<(&str, &str)>) {
         assert!(self.process.is_none(), "mosquitto runs already");
         let mut broker = Process::command(program());
-        broker
-            .arg("-c")
-            .arg(self.folder.path().join("mosquitto.conf"));
-        let mut process = Process::spawn(
-            "mosquitto",
-            broker,
-            &self.folder.path().join("mosquitto.log"),
-        );
+        broker.arg("-c").arg(self.folder.path().join("mosquitto.conf"));
+        let mut process = Process::spawn("mosquitto", broker, &self.folder.path().join("mosquitto.log"));
         wait_until(START, "mosquitto answers CONNECT", || {
             assert!(process.ended().is_none(), "mosquitto has ended");
             Client::try_connect(self.port, "probe", login).is_ok()
@@ -174,9 +160,5 @@ impl Mosquitto {
 /// Debian keeps it where the path of an ordinary user does not lead.
 fn program() -> PathBuf {
     let usual = PathBuf::from("/usr/sbin/mosquitto");
-    if usual.exists() {
-        usual
-    } else {
-        "mosquitto".into()
-    }
+    if usual.exists() { usual } else { "mosquitto".into() }
 }

@@ -46,24 +46,11 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn spawn(name: &str, mut command: Command, log: &Path) -> Process {
-        let out = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("the log file");
+        let out = File::options().create(true).append(true).open(log).expect("the log file");
         let err = out.try_clone().expect("the log file twice");
-        command
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err);
-        let child = spawn_from_lasting_thread(command)
-            .unwrap_or_else(|e| panic!("{name} does not start: {e}"));
-        Process {
-            name: name.to_owned(),
-            child,
-            log: log.to_owned(),
-        }
+        command.process_group(0).stdin(Stdio::null()).stdout(out).stderr(err);
+        let child = spawn_from_lasting_thread(command).unwrap_or_else(|e| panic!("{name} does not start: {e}"));
+        Process { name: name.to_owned(), child, log: log.to_owned() }
     }
 
     /// Sends a signal.
@@ -130,15 +117,8 @@ impl Process {
     #[must_use]
     pub fn rss_anon(&self) -> u64 {
         let status = self.proc("status");
-        let line = status
-            .lines()
-            .find_map(|l| l.strip_prefix("RssAnon:"))
-            .expect("RssAnon in /proc/PID/status");
-        line.trim()
-            .trim_end_matches(" kB")
-            .parse::<u64>()
-            .expect("kilobytes")
-            * 1024
+        let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("RssAnon in /proc/PID/status");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") * 1024
     }
 
     /// User and system CPU time since it started.
@@ -151,12 +131,7 @@ impl Process {
         let stat = self.proc("stat");
         // Fields 14 and 15 (proc_pid_stat(5)); the name, field 2, may hold spaces and ends with the last bracket.
         let (_, fields) = stat.rsplit_once(") ").expect("the name in /proc/PID/stat");
-        let ticks: u32 = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .map(|t| t.parse::<u32>().expect("ticks"))
-            .sum();
+        let ticks: u32 = fields.split(' ').skip(11).take(2).map(|t| t.parse::<u32>().expect("ticks")).sum();
         TICK * ticks
     }
 
@@ -167,14 +142,11 @@ impl Process {
     /// When it is not running.
     #[must_use]
     pub fn threads(&self) -> usize {
-        fs::read_dir(self.proc_path("task"))
-            .expect("/proc/PID/task")
-            .count()
+        fs::read_dir(self.proc_path("task")).expect("/proc/PID/task").count()
     }
 
     fn proc(&self, file: &str) -> String {
-        fs::read_to_string(self.proc_path(file))
-            .unwrap_or_else(|e| panic!("{} is gone: {e}", self.name))
+        fs::read_to_string(self.proc_path(file)).unwrap_or_else(|e| panic!("{} is gone: {e}", self.name))
     }
 
     fn proc_path(&self, file: &str) -> PathBuf {
@@ -195,11 +167,7 @@ impl Drop for Process {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!(
-                "-- last lines of {}:\n{}",
-                self.name,
-                lines[lines.len().saturating_sub(TAIL)..].join("\n")
-            );
+            eprintln!("-- last lines of {}:\n{}", self.name, lines[lines.len().saturating_sub(TAIL)..].join("\n"));
         }
     }
 }
@@ -207,9 +175,7 @@ impl Drop for Process {
 /// The exit code, or minus the signal.
 pub(crate) fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .unwrap_or_else(|| -status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| -status.signal().unwrap_or(0))
 }
 
 /// Starts a command from a thread that lives as long as the process: the kernel's "parent" of the parent-death signal
@@ -227,8 +193,6 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
         sender
     });
     let (answer, child) = mpsc::sync_channel(1);
-    orders
-        .send((command, answer))
-        .expect("the spawning thread lives");
+    orders.send((command, answer)).expect("the spawning thread lives");
     child.recv().expect("the spawning thread answers")
 }

@@ -109,11 +109,7 @@ impl Proxy {
             let shared = Arc::clone(&shared);
             move || shared.accept(&listener)
         });
-        Proxy {
-            port,
-            shared,
-            acceptor: Some(acceptor),
-        }
+        Proxy { port, shared, acceptor: Some(acceptor) }
     }
 
     /// Its address as Fairlead's configuration wants it.
@@ -136,20 +132,13 @@ impl Proxy {
 
     /// Cuts the next connection after so many bytes of one direction; called again, the one after it, and so on.
     pub fn cut_next(&self, direction: Direction, bytes: usize) {
-        self.shared.cuts[direction as usize]
-            .lock()
-            .expect("unpoisoned")
-            .push_back(bytes);
+        self.shared.cuts[direction as usize].lock().expect("unpoisoned").push_back(bytes);
     }
 
     /// Cuts still to come.
     #[must_use]
     pub fn cuts_left(&self) -> usize {
-        self.shared
-            .cuts
-            .iter()
-            .map(|cuts| cuts.lock().expect("unpoisoned").len())
-            .sum()
+        self.shared.cuts.iter().map(|cuts| cuts.lock().expect("unpoisoned").len()).sum()
     }
 
     /// Hands over single bytes instead of what comes.
@@ -169,8 +158,7 @@ impl Proxy {
 
     /// Lets at most so many bytes a second pass; 0 is no limit.
     pub fn bandwidth(&self, direction: Direction, bytes: usize) {
-        self.shared
-            .change(direction, |fault| fault.bandwidth = bytes);
+        self.shared.change(direction, |fault| fault.bandwidth = bytes);
     }
 
     /// Sends FIN to the receivers of one direction on every open connection; the other direction stays open.
@@ -251,43 +239,23 @@ impl Shared {
         for stream in [&client, &server] {
             stream.set_nonblocking(false).expect("a socket option");
             stream.set_nodelay(true).expect("a socket option");
-            stream
-                .set_read_timeout(Some(LOOK))
-                .expect("a socket option");
+            stream.set_read_timeout(Some(LOOK)).expect("a socket option");
         }
         let twice = |stream: &TcpStream| stream.try_clone().expect("a socket twice");
-        self.open
-            .lock()
-            .expect("unpoisoned")
-            .push((twice(&client), twice(&server)));
-        for (direction, from, to) in [
-            (Direction::ToClient, twice(&server), twice(&client)),
-            (Direction::ToServer, client, server),
-        ] {
-            let cut = self.cuts[direction as usize]
-                .lock()
-                .expect("unpoisoned")
-                .pop_front();
+        self.open.lock().expect("unpoisoned").push((twice(&client), twice(&server)));
+        for (direction, from, to) in
+            [(Direction::ToClient, twice(&server), twice(&client)), (Direction::ToServer, client, server)]
+        {
+            let cut = self.cuts[direction as usize].lock().expect("unpoisoned").pop_front();
             let shared = Arc::clone(self);
-            let pump = Pump {
-                shared,
-                number,
-                direction,
-                from,
-                to,
-                left: cut,
-                seen: Vec::new(),
-            };
+            let pump = Pump { shared, number, direction, from, to, left: cut, seen: Vec::new() };
             std::thread::spawn(move || pump.run());
         }
     }
 
     fn note(&self, packet: Packet) {
         let mut packets = self.packets.lock().expect("unpoisoned");
-        assert!(
-            packets.len() < NOTED,
-            "more packets at the proxy than it notes"
-        );
+        assert!(packets.len() < NOTED, "more packets at the proxy than it notes");
         packets.push(packet);
     }
 }
@@ -336,9 +304,7 @@ impl Pump {
         };
         self.left = self.left.map(|left| left - bytes.len());
         pause(fault.delay);
-        if let Some(nanos) =
-            (bytes.len() as u64 * 1_000_000_000).checked_div(fault.bandwidth as u64)
-        {
+        if let Some(nanos) = (bytes.len() as u64 * 1_000_000_000).checked_div(fault.bandwidth as u64) {
             pause(Duration::from_nanos(nanos));
         }
         self.note(bytes);
@@ -361,13 +327,7 @@ impl Pump {
             if counts || [PUBACK, PUBREC, PUBREL, PUBCOMP].contains(&kind) {
                 let dup = kind == PUBLISH && frame.first & wire::DUP != 0;
                 let (connection, direction, id) = (self.number, self.direction, frame.packet_id());
-                self.shared.note(Packet {
-                    connection,
-                    direction,
-                    kind,
-                    dup,
-                    id,
-                });
+                self.shared.note(Packet { connection, direction, kind, dup, id });
             }
         }
     }

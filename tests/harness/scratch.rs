@@ -23,12 +23,7 @@ impl Scratch {
     /// When the folder cannot be made.
     #[must_use]
     pub fn new(name: &str) -> Scratch {
-        Scratch(
-            tempfile::Builder::new()
-                .prefix(&format!("{name}-"))
-                .tempdir_in(root())
-                .expect("a temporary folder"),
-        )
+        Scratch(tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(root()).expect("a temporary folder"))
     }
 
     /// Where it is.
@@ -61,22 +56,10 @@ pub fn unique(name: &str) -> String {
 fn root() -> &'static Path {
     static ROOT: OnceLock<TempDir> = OnceLock::new();
     ROOT.get_or_init(|| {
-        let root = tempfile::Builder::new()
-            .prefix("fairlead-tests-")
-            .tempdir()
-            .expect("a temporary folder");
+        let root = tempfile::Builder::new().prefix("fairlead-tests-").tempdir().expect("a temporary folder");
         let mut sweeper = Command::new("sh");
-        sweeper
-            .args([
-                "-c",
-                "read -r _; until rm -rf -- \"$1\"; do :; done",
-                "sweeper",
-            ])
-            .arg(root.path());
-        sweeper
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        sweeper.args(["-c", "read -r _; until rm -rf -- \"$1\"; do :; done", "sweeper"]).arg(root.path());
+        sweeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // Its own process group: Ctrl-C must not stop it.
         std::os::unix::process::CommandExt::process_group(&mut sweeper, 0);
         // Neither the process nor its pipe is ever given up before the end.

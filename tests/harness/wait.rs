@@ -10,10 +10,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The monotonic clock.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one clock read of this package"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one clock read of this package")]
 pub fn now() -> Instant {
     Instant::now()
 }
@@ -22,14 +19,8 @@ pub fn now() -> Instant {
 /// waiting until something has probably happened.
 pub fn pause(span: Duration) {
     let end = now() + span;
-    while let Some(left) = end
-        .checked_duration_since(now())
-        .filter(|left| !left.is_zero())
-    {
-        let timeout = Timespec {
-            tv_sec: left.as_secs().cast_signed(),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+    while let Some(left) = end.checked_duration_since(now()).filter(|left| !left.is_zero()) {
+        let timeout = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
         // An interrupted poll goes round again.
         let _ = poll(&mut [], Some(&timeout));
     }

@@ -222,14 +222,7 @@ pub const DUP: u8 = 0x08;
 
 /// PUBLISH with any flags (DUP 8, QoS 2 and 4, RETAIN 1), any bytes for a topic, and properties (version 5).
 #[must_use]
-pub fn publish_with(
-    level: u8,
-    topic: &[u8],
-    flags: u8,
-    packet_id: u16,
-    properties: &[u8],
-    payload: &[u8],
-) -> Vec<u8> {
+pub fn publish_with(level: u8, topic: &[u8], flags: u8, packet_id: u16, properties: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut body = field(topic);
     if flags & 6 != 0 {
         body.extend(packet_id.to_be_bytes());
@@ -277,11 +270,7 @@ pub fn pingresp() -> Vec<u8> {
 /// DISCONNECT, which a server may send in version 5 only.
 #[must_use]
 pub fn disconnect(level: u8, reason: u8) -> Vec<u8> {
-    if level == V5 {
-        packet(DISCONNECT << 4, &[reason])
-    } else {
-        packet(DISCONNECT << 4, &[])
-    }
+    if level == V5 { packet(DISCONNECT << 4, &[reason]) } else { packet(DISCONNECT << 4, &[]) }
 }
 
 /// The filters of a SUBSCRIBE, with the options byte of each.
