@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod config_faults;
 mod harness;
 mod mapping;
 mod mqtt_connections;

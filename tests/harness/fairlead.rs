@@ -85,8 +85,9 @@ impl Config {
         self
     }
 
-    /// The file.
-    fn toml(&self, admin: u16) -> String {
+    /// The file, with the port of the admin endpoint.
+    #[must_use]
+    pub fn toml(&self, admin: u16) -> String {
         format!(
             "[[source]]\nname = \"harbour\"\nurl = {:?}\n{}\n[kafka]\nbrokers = \"{}\"\n{}\n\
              [[route]]\nfrom = \"{}\"\ntopic = \"{}\"\n{}\n[engine]\n{}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n",
