@@ -122,6 +122,8 @@ pub mod metric {
     pub const SESSION_LOST: &str = "fairlead_mqtt_session_lost_total";
     /// Violations by the broker, by reason.
     pub const VIOLATIONS: &str = "fairlead_mqtt_violations_total";
+    /// 1 for each session that has everything subscribed.
+    pub const SUBSCRIBED: &str = "fairlead_mqtt_session_subscribed";
     /// PUBLISHes received with the DUP flag.
     pub const DUP: &str = "fairlead_mqtt_dup_received_total";
 }

@@ -88,6 +88,18 @@ impl KafkaClient {
         wait_until(REQUEST, "the topic has leaders", || self.partitions_with(&probe, name) == Some(partitions));
     }
 
+    /// Deletes a topic and waits until it is gone.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn delete_topic(&self, name: &str) {
+        let answer = block_on(self.admin().delete_topics(&[name], &options())).expect("delete a topic");
+        assert!(answer.iter().all(Result::is_ok), "topic {name} is deleted: {answer:?}");
+        let probe = self.consumer();
+        wait_until(REQUEST, "the topic is gone", || self.partitions_with(&probe, name).is_none());
+    }
+
     /// Changes one property of a topic.
     ///
     /// # Panics

@@ -25,7 +25,7 @@ pub use fairlead::{Config, Fairlead, Finished, fairlead, fairlead_path, metric};
 pub use http::{Metrics, Response, get};
 pub use kafka::{Kafka, MockKafka};
 pub use kafka_client::{KafkaClient, Record};
-pub use loadgen::{Loadgen, loadgen};
+pub use loadgen::{Loadgen, recorded_ais};
 pub use mosquitto::Mosquitto;
 pub use port::free_port;
 pub use process::Process;
