@@ -4,13 +4,16 @@
 //! `kafka`; its receipt travels back and becomes the PUBACK.
 
 pub mod admin;
+pub mod bridge;
+pub mod cli;
+mod control;
+pub mod kafka;
+pub mod lane;
 pub mod logging;
 pub mod message;
 pub mod metrics;
 pub mod mqtt;
+pub mod ring;
 pub mod route;
 pub mod settings;
-pub mod ring;
-pub mod kafka;
-pub mod lane;
 pub mod shard;
