@@ -13,6 +13,7 @@ pub mod logging;
 pub mod message;
 pub mod metrics;
 pub mod mqtt;
+mod probe;
 pub mod ring;
 pub mod route;
 pub mod settings;

@@ -145,7 +145,12 @@ impl Expectation {
     fn line(&self) -> String {
         format!(
             "source {}: window {} ÷ round trip {:.3} ms = at most {} msg/s for each session; at {} msg/s a broker's queue of {STOCK_QUEUE} messages for each session lasts {} ms",
-            self.source, self.window, self.round_trip_ms, self.session_ceiling_per_s, self.rate_per_s, self.broker_queue_ms
+            self.source,
+            self.window,
+            self.round_trip_ms,
+            self.session_ceiling_per_s,
+            self.rate_per_s,
+            self.broker_queue_ms
         )
     }
 }

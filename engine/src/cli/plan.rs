@@ -105,7 +105,9 @@ fn sessions(settings: &Settings, loaded: &Loaded) -> Vec<Session> {
             version: version(source),
             qos: source.qos as u8,
             shard: planned.shard,
-            filters: filters.map(|one| Filter { filter: redact(&one.filter), subscription_identifier: one.id }).collect(),
+            filters: filters
+                .map(|one| Filter { filter: redact(&one.filter), subscription_identifier: one.id })
+                .collect(),
             receive_maximum: source.receive_maximum,
             max_packet: source.max_packet,
             username: source.username.as_ref().map(|_| "***"),
@@ -195,7 +197,10 @@ impl std::fmt::Display for Plan {
         }
         writeln!(f, "{sessions}\n{shards}")?;
         let create = match &self.kafka.create {
-            Some(create) => format!("a missing topic is created with {} partitions, replication {}", create.partitions, create.replication),
+            Some(create) => format!(
+                "a missing topic is created with {} partitions, replication {}",
+                create.partitions, create.replication
+            ),
             None => "a missing topic is waited for".to_owned(),
         };
         writeln!(f, "Kafka: {}, {create}, batches wait at most {} ms", self.kafka.brokers, self.kafka.linger_ms)?;

@@ -1,7 +1,11 @@
 //! Drives one shard's lane: carries records and receipts between the rings, the lane and the producer. It decides
 //! nothing.
 
-use std::{sync::Arc, thread, time::Instant};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -95,8 +99,7 @@ impl Driver {
         self.port.send_saturated();
     }
 
-    /// Ends a turn that offered records: sends the batch if it is due, and rings for other shards. Returns whether a
-    /// batch went because its linger was over.
+    /// Ends a turn that offered records: sends the batch if it is due, and rings for other shards.
     pub fn flush(&mut self, now: Instant, turn: &mut Turn) {
         if self.lane.is_due(now) && !self.fatal {
             self.send(now, turn);
@@ -124,7 +127,13 @@ impl Driver {
     /// When the lane wants to be polled again although nothing came.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.lane.poll_timeout()
+        // A failed producer is waited for by its reports, which ring.
+        if self.fatal { None } else { self.lane.poll_timeout() }
+    }
+
+    /// See [`Lane::take_confirm_time`].
+    pub fn take_confirm_time(&mut self) -> Duration {
+        self.lane.take_confirm_time()
     }
 
     fn send(&mut self, now: Instant, turn: &mut Turn) {

@@ -240,9 +240,8 @@ impl Lane {
 
     /// Partitions on hold, for `/readyz`.
     pub fn holds(&self) -> impl Iterator<Item = Hold> {
-        self.partitions().filter_map(|(topic, partition, place)| {
-            place.retry.hold().map(|reason| Hold { topic, partition, reason })
-        })
+        self.partitions()
+            .filter_map(|(topic, partition, place)| place.retry.hold().map(|reason| Hold { topic, partition, reason }))
     }
 
     /// The longest time from hand-over to confirmation of the batches that ended since the last call.

@@ -77,6 +77,11 @@ impl ShardMetrics {
         bump(&self.counters[counter as usize], n);
     }
 
+    /// Brings a counter to a total that is kept elsewhere and only rises.
+    pub fn raise(&self, counter: Counter, total: u64) {
+        self.counters[counter as usize].store(total, Ordering::Relaxed);
+    }
+
     /// Sets a gauge.
     pub fn set(&self, gauge: Gauge, value: u64) {
         self.gauges[gauge as usize].store(value, Ordering::Relaxed);

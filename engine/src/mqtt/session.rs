@@ -46,7 +46,7 @@ use super::{
 };
 use crate::{
     message::{Publish, Qos, Ticket},
-    settings::{Address, SessionPlan, Source, Version},
+    settings::{Address, Secret, SessionPlan, Source, Version},
 };
 
 /// How long a CONNACK may take.
@@ -284,7 +284,8 @@ impl Session {
 
     /// Whether nothing more may be handed out for now: paused, or the window is full. On 3.1.1, where the broker
     /// does not know of the receive maximum, that is how it is kept.
-    fn is_held(&self) -> bool {
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         self.paused
             || self.window.is_full()
             || self.codec.protocol() == Protocol::V311
@@ -564,7 +565,7 @@ impl Session {
                 receive_maximum: source.receive_maximum,
                 max_packet: source.announce_max_packet.then_some(source.max_packet),
                 topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
-                username: source.username.as_deref(),
+                username: source.username.as_ref().map(Secret::expose),
                 password: source.password.as_ref(),
             },
             out,
@@ -671,6 +672,12 @@ impl Session {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.window.in_flight()
+    }
+
+    /// Messages at any QoS that are not safe.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.window.unacknowledged()
     }
 
     /// Bytes received since the oldest message that is not safe, it included: what the session may pin.

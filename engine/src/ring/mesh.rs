@@ -135,7 +135,8 @@ impl Port {
     /// Rings the doorbell of every shard that something was sent to since the last call: once a chunk.
     pub fn ring(&mut self) {
         for (shard, bell) in self.doorbells.iter().enumerate() {
-            let sent_records = self.outgoing[shard].as_mut().is_some_and(|pair| !std::mem::replace(&mut pair.rung, true));
+            let sent_records =
+                self.outgoing[shard].as_mut().is_some_and(|pair| !std::mem::replace(&mut pair.rung, true));
             let sent_receipts =
                 self.incoming[shard].as_mut().is_some_and(|pair| !std::mem::replace(&mut pair.rung, true));
             if sent_records || sent_receipts {
@@ -180,6 +181,12 @@ impl Port {
     #[must_use]
     pub fn waiting_records(&self) -> usize {
         self.incoming.iter().flatten().map(|pair| pair.records.len()).sum()
+    }
+
+    /// Most records that may be outstanding, all pairs of this shard.
+    #[must_use]
+    pub fn outstanding_limit(&self) -> usize {
+        self.outgoing.iter().flatten().count() * OUTSTANDING
     }
 
     /// Records sent to other shards whose receipt has not been taken.

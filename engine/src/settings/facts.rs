@@ -60,7 +60,8 @@ fn note_safety(source: &Source, table: &file::Source, ack: Ack, resolver: &Resol
 fn note_session(source: &Source, table: &file::Source, resolver: &Resolver<'_>) {
     let asked = table.version.get().map(|version| version.0);
     if asked == Some(Version::Auto) && source.version == Version::V5 {
-        let text = "filters of the routes overlap, which needs the subscription identifiers of MQTT 5.0: 3.1.1 is not tried";
+        let text =
+            "filters of the routes overlap, which needs the subscription identifiers of MQTT 5.0: 3.1.1 is not tried";
         resolver.note(&table.version, text);
     }
     let (_, expiry_origin) = resolver.places.of(&table.session_expiry);
@@ -70,13 +71,16 @@ fn note_session(source: &Source, table: &file::Source, resolver: &Resolver<'_>) 
     }
     if source.share.is_some() {
         let text = match source.version {
-            Version::V311 => "a shared subscription has no order, and MQTT 3.1.1 does not know it: some brokers allow it",
+            Version::V311 => {
+                "a shared subscription has no order, and MQTT 3.1.1 does not know it: some brokers allow it"
+            }
             _ => "a shared subscription has no order (MQTT 5.0 §4.8.2)",
         };
         resolver.note(&table.share, text);
     }
     if source.keep_alive == 0 {
-        resolver.note(&table.keep_alive, "without pings a dead connection is found by TCP alone, which can take minutes");
+        resolver
+            .note(&table.keep_alive, "without pings a dead connection is found by TCP alone, which can take minutes");
     }
     if source.announce_max_packet && source.version != Version::V311 {
         let text = "a broker drops what exceeds an announced maximum, and tells nobody";

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{
     Ack, Empty, HeaderSet, Owner, Version,
     reader::Setting,
-    units::{Choice, Cores, Core, Count, Listen, Named, OneOrMany, Property, Seconds, Size, Span},
+    units::{Choice, Core, Cores, Count, Listen, Named, OneOrMany, Property, Seconds, Size, Span},
 };
 
 const KIB: u64 = 1 << 10;

@@ -243,6 +243,15 @@ pub struct Subscription {
     pub id: Option<u32>,
 }
 
+impl Subscription {
+    /// The filter without `$share/group/`: what topics are matched against.
+    #[must_use]
+    pub fn bare(&self) -> &str {
+        let shared = self.filter.strip_prefix("$share/").and_then(|shared| shared.split_once('/'));
+        shared.map_or(self.filter.as_str(), |(_, filter)| filter)
+    }
+}
+
 /// Who produces the records of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {

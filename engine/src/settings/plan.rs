@@ -1,7 +1,10 @@
 //! From sources and routes to sessions: who connects under which name, and subscribes to what.
 
 use super::{Host, Subscription, problem::What};
-use crate::route::{Filter, cover::{self, Cover}};
+use crate::route::{
+    Filter,
+    cover::{self, Cover},
+};
 
 /// Longest client identifier (MQTT 5.0 §1.5.4).
 const MAX_CLIENT_ID: usize = 65_535;
@@ -13,7 +16,12 @@ pub(super) fn subscriptions(filters: &[&Filter]) -> Cover {
 
 /// Spreads the subscriptions of a source over its sessions; in a shared-subscription group (MQTT 5.0 §4.8.2) every
 /// session takes all.
-pub(super) fn spread(cover: &Cover, filters: &[&Filter], sessions: usize, share: Option<&str>) -> Vec<Vec<Subscription>> {
+pub(super) fn spread(
+    cover: &Cover,
+    filters: &[&Filter],
+    sessions: usize,
+    share: Option<&str>,
+) -> Vec<Vec<Subscription>> {
     let mut spread = vec![Vec::new(); sessions];
     for (index, covering) in cover.subscriptions.iter().enumerate() {
         let filter = filters[covering.filter].as_mqtt();
@@ -36,7 +44,8 @@ pub(super) fn client_id(template: &str, source: &str, session: usize, host: &Hos
     let mut rest = template;
     while let Some(at) = rest.find(['{', '}']) {
         id.push_str(&rest[..at]);
-        let (name, after) = rest[at..].strip_prefix('{').and_then(|rest| rest.split_once('}')).ok_or(What::PlaceholderOpen)?;
+        let (name, after) =
+            rest[at..].strip_prefix('{').and_then(|rest| rest.split_once('}')).ok_or(What::PlaceholderOpen)?;
         match name {
             "source" => id.push_str(source),
             "session" => id.push_str(&session.to_string()),

@@ -1,6 +1,10 @@
 //! Everything that can be wrong with a configuration, and how it is said: where, what, and what to do.
 
-use std::{cell::{Cell, RefCell}, fmt, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    sync::Arc,
+};
 
 use super::{Origin, secret::Secrets};
 
@@ -73,7 +77,9 @@ pub(super) enum What {
     SecretFile(String, std::io::Error),
     #[error("the secret file `{0}` is not text of at most {1}; check that this is the right file")]
     SecretText(String, bytesize::ByteSize),
-    #[error("`${{{0}}}` is not known; write `${{env:NAME}}` or `${{file:/path}}`, or `$${{` for the characters themselves")]
+    #[error(
+        "`${{{0}}}` is not known; write `${{env:NAME}}` or `${{file:/path}}`, or `$${{` for the characters themselves"
+    )]
     SecretKind(String),
     #[error("`${{` is not closed; write `${{env:NAME}}` or `${{file:/path}}`, or `$${{` for the characters themselves")]
     SecretOpen,
@@ -107,7 +113,9 @@ pub(super) enum What {
     ClientIdLong(usize),
     #[error("the client id contains a control character, which MQTT does not allow; remove it")]
     ClientIdControl,
-    #[error("{sessions} sessions would share the client id `{client_id}` and throw each other out; put {{session}} into it")]
+    #[error(
+        "{sessions} sessions would share the client id `{client_id}` and throw each other out; put {{session}} into it"
+    )]
     ClientIdShared { sessions: u64, client_id: String },
     #[error(
         "the client id `{client_id}` is also that of the source `{other}` at the same broker, and they would throw each other out; put {{source}} into it"

@@ -4,8 +4,13 @@
 pub(super) fn managed(key: &str) -> Option<&'static str> {
     Some(match key {
         "bootstrap.servers" | "metadata.broker.list" => "set `kafka.brokers`",
-        "acks" | "request.required.acks" => "it is \"all\"; `engine.ack` says when a message is acknowledged to the sender",
-        "enable.idempotence" | "max.in.flight" | "max.in.flight.requests.per.connection" | "enable.gapless.guarantee" => {
+        "acks" | "request.required.acks" => {
+            "it is \"all\"; `engine.ack` says when a message is acknowledged to the sender"
+        }
+        "enable.idempotence"
+        | "max.in.flight"
+        | "max.in.flight.requests.per.connection"
+        | "enable.gapless.guarantee" => {
             "the producer is idempotent, so that it keeps order and makes no duplicates; leave it out"
         }
         "message.timeout.ms" | "delivery.timeout.ms" | "retries" | "message.send.max.retries" => {

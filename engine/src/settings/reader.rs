@@ -134,7 +134,6 @@ impl<'a> Reader<'a> {
         let value = document::value(words, &self.node.origin)?;
         Some(Node { value, ..self.node.clone() })
     }
-
 }
 
 impl<'de> Deserializer<'de> for Reader<'_> {
@@ -147,7 +146,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Bool(flag) => visitor.visit_bool(*flag),
             Value::Datetime(_) => Err(de::Error::invalid_type(de::Unexpected::Other("a date"), &visitor)),
-            Value::List(elements) => visitor.visit_seq(Elements { reader: &self, elements: elements.iter().enumerate() }),
+            Value::List(elements) => {
+                visitor.visit_seq(Elements { reader: &self, elements: elements.iter().enumerate() })
+            }
             Value::Table(table) => visitor.visit_map(Entries { reader: &self, entries: table.iter(), value: None }),
             Value::Broken => Err(Misfit(String::new())),
         }
@@ -230,11 +231,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_map(Entries { reader: &self, entries: known_keys.into_iter(), value: None })
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Misfit> {
         if name == SETTING {
             visitor.visit_seq(PlaceAndValue { reader: self, place_given: false })
         } else {

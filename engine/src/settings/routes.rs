@@ -1,11 +1,6 @@
 //! `[[route]]`: filters, templates, and which source each is for.
 
-use super::{
-    Origin, Route, file,
-    problem::What,
-    reader::Setting,
-    resolve::Resolver,
-};
+use super::{Origin, Route, file, problem::What, reader::Setting, resolve::Resolver};
 use crate::route::{Filter, Template};
 
 /// Most routes of one process; pairs of them are compared.

@@ -54,11 +54,8 @@ pub(super) fn resolve(
     for table in tables {
         check_packet(table, engine_table, resolver);
     }
-    let sources: Vec<Option<Source>> = tables
-        .iter()
-        .enumerate()
-        .map(|(index, table)| source(table, routes.of(index), resolver))
-        .collect();
+    let sources: Vec<Option<Source>> =
+        tables.iter().enumerate().map(|(index, table)| source(table, routes.of(index), resolver)).collect();
     refuse_shared_client_ids(tables, &sources, resolver);
     let sources: Vec<Source> = sources.into_iter().collect::<Option<_>>()?;
     let sessions: usize = sources.iter().map(|source| source.sessions.len()).sum();
@@ -70,11 +67,7 @@ pub(super) fn resolve(
     Some(sources)
 }
 
-fn source(
-    table: &Setting<file::Source>,
-    wanted: Option<Vec<Wanted<'_>>>,
-    resolver: &Resolver<'_>,
-) -> Option<Source> {
+fn source(table: &Setting<file::Source>, wanted: Option<Vec<Wanted<'_>>>, resolver: &Resolver<'_>) -> Option<Source> {
     let source = table.get()?;
     let urls = urls(table, source, resolver);
     check_share(source, resolver);
@@ -123,8 +116,7 @@ fn urls(table: &Setting<file::Source>, source: &file::Source, resolver: &Resolve
         }
         OneOrMany::Many(urls) => {
             // Every one is read, so that every problem is told.
-            let urls: Vec<_> =
-                urls.iter().map(|url| read(&|what| resolver.problem(url, what), url.get()?)).collect();
+            let urls: Vec<_> = urls.iter().map(|url| read(&|what| resolver.problem(url, what), url.get()?)).collect();
             urls.into_iter().collect()
         }
     }
@@ -166,8 +158,9 @@ fn check_packet(table: &Setting<file::Source>, engine: &Setting<file::Engine>, r
 /// The client identifier of each session.
 fn client_ids(source: &file::Source, resolver: &Resolver<'_>) -> Option<Vec<String>> {
     let (name, template, sessions) = (source.name.get()?, source.client_id.get()?, source.sessions.get()?.0);
-    let ids: Result<Vec<String>, What> =
-        (0..usize::try_from(sessions).ok()?).map(|session| plan::client_id(template, name, session, resolver.host)).collect();
+    let ids: Result<Vec<String>, What> = (0..usize::try_from(sessions).ok()?)
+        .map(|session| plan::client_id(template, name, session, resolver.host))
+        .collect();
     match ids {
         Ok(ids) if ids.len() > 1 && ids[0] == ids[1] => {
             let client_id = ids[0].clone();
@@ -221,15 +214,12 @@ fn sessions(client_ids: Vec<String>, cover: &Cover, filters: &[&Filter], share: 
 }
 
 /// At one broker a client id is one session: a second one throws the first out (MQTT 5.0 §3.1.4).
-fn refuse_shared_client_ids(
-    tables: &[Setting<file::Source>],
-    sources: &[Option<Source>],
-    resolver: &Resolver<'_>,
-) {
+fn refuse_shared_client_ids(tables: &[Setting<file::Source>], sources: &[Option<Source>], resolver: &Resolver<'_>) {
     let mut taken: HashMap<(&str, u16, &str), usize> = HashMap::new();
     for (index, source) in sources.iter().enumerate() {
         let Some(source) = source else { continue };
-        let ids = source.urls.iter().flat_map(|url| source.sessions.iter().map(move |session| (url, &session.client_id)));
+        let ids =
+            source.urls.iter().flat_map(|url| source.sessions.iter().map(move |session| (url, &session.client_id)));
         let mut twice = None;
         for (url, client_id) in ids {
             let other = *taken.entry((&url.host, url.port, client_id)).or_insert(index);

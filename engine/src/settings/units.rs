@@ -46,7 +46,9 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
                 f.write_str("a size with its unit in quotes, such as \"64MiB\"")
             }
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-                Err(E::custom(format_args!("the size {number} has no unit; write \"{number}B\", or a size such as \"64MiB\"")))
+                Err(E::custom(format_args!(
+                    "the size {number} has no unit; write \"{number}B\", or a size such as \"64MiB\""
+                )))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 let text = text.trim();
@@ -54,7 +56,9 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Size<MIN, MAX> {
                     return self.visit_i64(number);
                 }
                 let size = text.parse::<ByteSize>().map_err(|_| {
-                    E::custom(format_args!("\"{text}\" is no size; write a number and B, KiB, MiB or GiB, such as \"64MiB\""))
+                    E::custom(format_args!(
+                        "\"{text}\" is no size; write a number and B, KiB, MiB or GiB, such as \"64MiB\""
+                    ))
                 })?;
                 if (MIN..=MAX).contains(&size.as_u64()) {
                     return Ok(Size(size.as_u64()));
@@ -80,7 +84,9 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Span<MIN, MAX> {
                 f.write_str("a time with its unit in quotes, such as \"30s\"")
             }
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-                Err(E::custom(format_args!("the time {number} has no unit; write \"{number}s\", or a time such as \"7d\"")))
+                Err(E::custom(format_args!(
+                    "the time {number} has no unit; write \"{number}s\", or a time such as \"7d\""
+                )))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 let text = text.trim();
@@ -88,7 +94,9 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Span<MIN, MAX> {
                     return self.visit_i64(number);
                 }
                 let time = humantime::parse_duration(text).map_err(|_| {
-                    E::custom(format_args!("\"{text}\" is no time; write a number and ms, s, m, h or d, such as \"30s\""))
+                    E::custom(format_args!(
+                        "\"{text}\" is no time; write a number and ms, s, m, h or d, such as \"30s\""
+                    ))
                 })?;
                 let (least, most) = (Duration::from_millis(MIN), Duration::from_millis(MAX));
                 if (least..=most).contains(&time) {
@@ -113,7 +121,9 @@ impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Seconds<MIN, MAX>
             return Ok(Seconds(time.as_secs()));
         }
         let (time, below) = (humantime::format_duration(time), time.as_secs());
-        Err(de::Error::custom(format_args!("\"{time}\" has a fraction, and MQTT counts whole seconds; write \"{below}s\"")))
+        Err(de::Error::custom(format_args!(
+            "\"{time}\" has a fraction, and MQTT counts whole seconds; write \"{below}s\""
+        )))
     }
 }
 
