@@ -1,1 +1,1 @@
-//! Fairlead.
+//! Criterion benches, one file a stage of the line.

@@ -230,25 +230,12 @@ mod tests {
     fn ticket_keeps_its_parts() {
         let ticket = Ticket::new(255, 4095, 4095, u32::MAX);
         assert_eq!(
-            (
-                ticket.shard(),
-                ticket.slot(),
-                ticket.generation(),
-                ticket.position()
-            ),
+            (ticket.shard(), ticket.slot(), ticket.generation(), ticket.position()),
             (255, 4095, 4095, u32::MAX)
         );
         let ticket = Ticket::new(1, 2, 3, 4);
         assert_eq!(Ticket::from_bits(ticket.to_bits()), ticket);
-        assert_eq!(
-            (
-                ticket.shard(),
-                ticket.slot(),
-                ticket.generation(),
-                ticket.position()
-            ),
-            (1, 2, 3, 4)
-        );
+        assert_eq!((ticket.shard(), ticket.slot(), ticket.generation(), ticket.position()), (1, 2, 3, 4));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     print,
 };
 use crate::{
-    bridge,
+    probe::probe,
     settings::{Host, Loaded, Problem},
 };
 
@@ -68,7 +68,7 @@ impl Check {
         let loaded = self.configuration.load(host);
         let connections = match &loaded.settings {
             Some(settings) if self.connect => {
-                Some(Connections::new(settings, &bridge::probe(settings), self.rate, &loaded.secrets))
+                Some(Connections::new(settings, &probe(settings), self.rate, &loaded.secrets))
             }
             _ => None,
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_lite::future::block_on;
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
@@ -29,7 +30,9 @@ pub enum ClientError {
         why: String,
     },
     /// The topic does not exist.
-    #[error("Kafka topic `{0}` does not exist; create it, or set [kafka] create = {{ partitions = 9, replication = 1 }}")]
+    #[error(
+        "Kafka topic `{0}` does not exist; create it, or set [kafka] create = {{ partitions = 9, replication = 1 }}"
+    )]
     Missing(String),
     /// The topic is there but not usable.
     #[error("Kafka topic `{topic}`: {why}")]
@@ -39,13 +42,6 @@ pub enum ClientError {
         /// Kafka's words.
         why: String,
     },
-}
-
-/// What a probe of the cluster found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cluster {
-    /// `host:port` of each broker.
-    pub brokers: Vec<String>,
 }
 
 /// Finds topics and creates missing ones.
@@ -69,29 +65,31 @@ impl Resolver {
     ///
     /// # Errors
     /// See [`ClientError`]; asking again later may help.
-    pub async fn resolve(&self, topic: &str) -> Result<u32, ClientError> {
+    pub fn resolve(&self, topic: &str) -> Result<u32, ClientError> {
         match (self.partitions(topic)?, self.create) {
             (Some(partitions), _) => Ok(partitions),
             (None, None) => Err(ClientError::Missing(topic.to_owned())),
             (None, Some(create)) => {
-                self.create(topic, create).await?;
+                self.create(topic, create)?;
                 self.partitions(topic)?.ok_or_else(|| ClientError::Missing(topic.to_owned()))
             }
         }
     }
 
-    /// Who answers.
+    /// Who answers: `host:port` of each broker.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`].
-    pub fn cluster(&self) -> Result<Cluster, ClientError> {
-        let metadata =
-            self.admin.inner().fetch_metadata(None, TIMEOUT).map_err(|error| self.unreachable(&error))?;
-        let brokers = metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect();
-        Ok(Cluster { brokers })
+    pub fn cluster(&self) -> Result<Vec<String>, ClientError> {
+        let metadata = self.admin.inner().fetch_metadata(None, TIMEOUT).map_err(|error| self.unreachable(&error))?;
+        Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
     }
 
-    fn partitions(&self, topic: &str) -> Result<Option<u32>, ClientError> {
+    /// The partition count of a topic; `None` where it does not exist.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn partitions(&self, topic: &str) -> Result<Option<u32>, ClientError> {
         let metadata =
             self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).map_err(|error| self.unreachable(&error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
@@ -103,12 +101,12 @@ impl Resolver {
         }
     }
 
-    async fn create(&self, topic: &str, create: Create) -> Result<(), ClientError> {
-        let new = NewTopic::new(topic, create.partitions as i32, TopicReplication::Fixed(i32::from(create.replication)));
+    fn create(&self, topic: &str, create: Create) -> Result<(), ClientError> {
+        let new =
+            NewTopic::new(topic, create.partitions as i32, TopicReplication::Fixed(i32::from(create.replication)));
         // The broker answers when the topic's leaders are known everywhere.
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-        let results =
-            self.admin.create_topics([&new], &options).await.map_err(|error| self.unreachable(&error))?;
+        let results = block_on(self.admin.create_topics([&new], &options)).map_err(|error| self.unreachable(&error))?;
         match results.into_iter().next() {
             Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => Err(ClientError::Unusable {
                 topic: topic.to_owned(),

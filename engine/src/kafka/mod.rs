@@ -10,9 +10,8 @@ mod delivery;
 mod raw;
 mod topics;
 
-
-pub use client::{ClientError, Cluster, Resolver};
+pub use client::{ClientError, Resolver};
 pub use config::{ConfigError, check_property};
 pub use delivery::{HoldReason, Verdict};
 pub use raw::{Event, Producer, ProducerError, Report};
-pub use topics::{Directory, MAX_TOPICS, Topics, Wanted};
+pub use topics::{Directory, MAX_TOPICS, Topics};

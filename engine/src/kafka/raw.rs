@@ -500,3 +500,7 @@ unsafe fn log_event(event: *mut rd::rd_kafka_event_t) -> Event {
         Event::Log { level, line: CStr::from_ptr(line).to_string_lossy().into_owned() }
     }
 }
+
+#[cfg(test)]
+#[path = "raw_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crossbeam::queue::ArrayQueue;
+use tokio::sync::Notify;
 
 use crate::message::TopicId;
 
@@ -30,12 +31,9 @@ struct Topic {
 pub struct Topics {
     slots: Box<[OnceLock<Topic>]>,
     len: AtomicUsize,
-    wanted: ArrayQueue<Wanted>,
+    wanted: ArrayQueue<String>,
+    asked: Notify,
 }
-
-/// A topic that a shard needs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Wanted(pub String);
 
 impl Default for Topics {
     fn default() -> Topics {
@@ -43,6 +41,7 @@ impl Default for Topics {
             slots: (0..MAX_TOPICS).map(|_| OnceLock::new()).collect(),
             len: AtomicUsize::new(0),
             wanted: ArrayQueue::new(MAX_WANTED),
+            asked: Notify::new(),
         }
     }
 }
@@ -64,14 +63,27 @@ impl Topics {
         Some((&topic.name, topic.partitions))
     }
 
-    /// The next name that a shard asks for.
-    pub fn next_wanted(&self) -> Option<Wanted> {
-        self.wanted.pop()
+    /// Whether a topic of that name is known.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.slots.iter().map_while(OnceLock::get).any(|topic| topic.name == name)
     }
 
     /// Asks the control plane for a topic. `false` when too many names wait already.
     pub fn want(&self, name: &str) -> bool {
-        self.wanted.push(Wanted(name.to_owned())).is_ok()
+        let queued = self.wanted.push(name.to_owned()).is_ok();
+        self.asked.notify_one();
+        queued
+    }
+
+    /// The next name that a shard asks for.
+    pub fn next_wanted(&self) -> Option<String> {
+        self.wanted.pop()
+    }
+
+    /// Waits until a shard has asked since the last call.
+    pub async fn wanted(&self) {
+        self.asked.notified().await;
     }
 
     /// Number of known topics.
@@ -137,7 +149,7 @@ mod tests {
         let topics = Arc::new(Topics::default());
         let mut directory = Directory::new(topics.clone());
         assert_eq!((directory.find("ais"), directory.find("ais")), (None, None));
-        assert_eq!((topics.next_wanted(), topics.next_wanted()), (Some(Wanted("ais".into())), None));
+        assert_eq!((topics.next_wanted(), topics.next_wanted()), (Some("ais".to_owned()), None));
         let id = topics.publish("ais", 9).unwrap();
         assert_eq!(directory.find("ais"), Some((id, 9)));
         assert_eq!(topics.get(id), Some(("ais", 9)));

@@ -25,6 +25,8 @@ struct Partition {
     held: VecDeque<Record>,
     /// Handed over and not reported.
     in_flight: usize,
+    /// What was handed over in one go: how many of it are not reported, and when.
+    batches: VecDeque<(usize, Instant)>,
     retry: Retry,
     /// Whether it is in the lane's list of partitions to look at.
     listed: bool,
@@ -68,6 +70,7 @@ pub struct Lane {
     failed: usize,
     first_held: Option<Instant>,
     urgent: bool,
+    confirm_time: Duration,
     retries: u64,
 }
 
@@ -85,6 +88,7 @@ impl Lane {
             failed: 0,
             first_held: None,
             urgent: false,
+            confirm_time: Duration::ZERO,
             retries: 0,
         }
     }
@@ -150,12 +154,27 @@ impl Lane {
         Some(Ready { topic, partition, records, most })
     }
 
-    /// Tells what the producer took of the last [`Ready`]: `accepted` are inside librdkafka now, `refused` came back.
-    pub fn handle_produced(&mut self, topic: TopicId, partition: u32, accepted: usize, refused: usize) {
+    /// Tells that the producer took `count` records of the last [`Ready`]. A report follows for each, also for what
+    /// librdkafka refused.
+    pub fn handle_produced(&mut self, now: Instant, topic: TopicId, partition: u32, count: usize) {
         let place = self.partition(topic, partition);
-        place.in_flight += accepted + refused;
-        self.in_flight += accepted + refused;
-        self.held -= accepted + refused;
+        place.in_flight += count;
+        if count > 0 {
+            place.batches.push_back((count, now));
+        }
+        self.in_flight += count;
+        self.held -= count;
+    }
+
+    /// When the oldest batch of the partition was handed over, and whether this report was its last.
+    fn confirmed(place: &mut Partition) -> Option<Instant> {
+        let (left, at) = place.batches.front_mut()?;
+        *left -= 1;
+        let at = (*left == 0).then_some(*at);
+        if at.is_some() {
+            place.batches.pop_front();
+        }
+        at
     }
 
     fn end_flush(&mut self, now: Instant) {
@@ -177,6 +196,7 @@ impl Lane {
         let (topic, partition) = (report.record.topic, report.record.partition);
         let place = self.partition(topic, partition);
         place.in_flight -= 1;
+        let handed_over = Lane::confirmed(place);
         let settled = place.retry.settle(report);
         let kept = usize::from(matches!(settled, Settled::Kept));
         let requeued = if place.in_flight == 0 && place.retry.failed() > 0 { requeue(place, now) } else { 0 };
@@ -184,6 +204,9 @@ impl Lane {
         let unlisted = !place.held.is_empty() && !std::mem::replace(&mut place.listed, !place.held.is_empty());
         if unlisted {
             self.list.push((topic, partition));
+        }
+        if let Some(at) = handed_over {
+            self.confirm_time = self.confirm_time.max(now - at);
         }
         self.in_flight -= 1;
         self.failed = self.failed + kept - requeued;
@@ -217,9 +240,13 @@ impl Lane {
 
     /// Partitions on hold, for `/readyz`.
     pub fn holds(&self) -> impl Iterator<Item = Hold> {
-        self.partitions().filter_map(|(topic, partition, place)| {
-            place.retry.hold().map(|reason| Hold { topic, partition, reason })
-        })
+        self.partitions()
+            .filter_map(|(topic, partition, place)| place.retry.hold().map(|reason| Hold { topic, partition, reason }))
+    }
+
+    /// The longest time from hand-over to confirmation of the batches that ended since the last call.
+    pub fn take_confirm_time(&mut self) -> Duration {
+        std::mem::take(&mut self.confirm_time)
     }
 
     /// Records that were sent again so far.

@@ -5,8 +5,12 @@
 //! Delivery reports come in by [`Lane::handle_report`] and leave as receipts. A partition whose record failed for a
 //! while is retried by [`retry`]; nothing overtakes what failed.
 
+mod driver;
 #[expect(clippy::module_inception, reason = "the state machine gives the folder its name")]
 mod lane;
 mod retry;
+#[cfg(test)]
+mod tests;
 
-pub use lane::{BATCH, Hold, Lane, LIMIT, Ready};
+pub use driver::{Driver, Turn};
+pub use lane::{BATCH, Hold, LIMIT, Lane, Ready};

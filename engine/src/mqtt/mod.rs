@@ -1,6 +1,27 @@
 //! The MQTT side, sans-IO: codec, session, window, violations.
+//!
+//! ```text
+//! Input ─▶ frame::scan ─▶ Codec ─▶ Session ─▶ Delivery
+//!                                   │   ▲
+//!                        Window ────┘   └─── receipts
+//! ```
 
-/// A payload that shares its read buffer.
-pub type Payload = ntex_bytes::Bytes;
-/// UTF-8 text that shares its read buffer.
-pub type Text = ntex_bytes::ByteString;
+mod codec;
+mod frame;
+mod input;
+mod packet;
+mod properties;
+mod session;
+mod violation;
+mod window;
+#[cfg(test)]
+mod wire;
+
+pub use codec::{Codec, Limits, Payload, Text};
+pub use frame::Protocol;
+pub use input::{CHUNK, Input};
+pub use packet::{ConnAck, Packet, Skipped, reason_text};
+pub use properties::MAX_REPEATED;
+pub use session::{CONNACK_DEADLINE, Cause, Delivery, EVENTS, Event, Session, Stats, TOPIC_ALIAS_MAXIMUM, Unsupported};
+pub use violation::Violation;
+pub use window::QOS_0_PLACES;

@@ -1,6 +1,9 @@
 //! The rings of all ordered pairs of shards.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::{Doorbell, Reader, Writer, ring};
 use crate::message::{Receipt, Record};
@@ -20,6 +23,8 @@ pub struct Mesh(Vec<Port>);
 struct Outgoing {
     records: Writer<Record>,
     receipts: Reader<Receipt>,
+    /// Set when the records sent must not wait for more.
+    saturated: Arc<AtomicBool>,
     outstanding: usize,
     rung: bool,
 }
@@ -29,6 +34,7 @@ struct Outgoing {
 struct Incoming {
     records: Reader<Record>,
     receipts: Writer<Receipt>,
+    saturated: Arc<AtomicBool>,
     rung: bool,
 }
 
@@ -58,10 +64,16 @@ impl Mesh {
             for to in (0..shards).filter(|to| *to != from) {
                 let (record_writer, record_reader) = ring(RECORD_SLOTS);
                 let (receipt_writer, receipt_reader) = ring(OUTSTANDING);
-                ports[from].outgoing[to] =
-                    Some(Outgoing { records: record_writer, receipts: receipt_reader, outstanding: 0, rung: true });
+                let saturated = Arc::new(AtomicBool::new(false));
+                ports[from].outgoing[to] = Some(Outgoing {
+                    records: record_writer,
+                    receipts: receipt_reader,
+                    saturated: saturated.clone(),
+                    outstanding: 0,
+                    rung: true,
+                });
                 ports[to].incoming[from] =
-                    Some(Incoming { records: record_reader, receipts: receipt_writer, rung: true });
+                    Some(Incoming { records: record_reader, receipts: receipt_writer, saturated, rung: true });
             }
         }
         Mesh(ports)
@@ -123,13 +135,26 @@ impl Port {
     /// Rings the doorbell of every shard that something was sent to since the last call: once a chunk.
     pub fn ring(&mut self) {
         for (shard, bell) in self.doorbells.iter().enumerate() {
-            let sent_records = self.outgoing[shard].as_mut().is_some_and(|pair| !std::mem::replace(&mut pair.rung, true));
+            let sent_records =
+                self.outgoing[shard].as_mut().is_some_and(|pair| !std::mem::replace(&mut pair.rung, true));
             let sent_receipts =
                 self.incoming[shard].as_mut().is_some_and(|pair| !std::mem::replace(&mut pair.rung, true));
             if sent_records || sent_receipts {
                 bell.ring();
             }
         }
+    }
+
+    /// A session has all in flight that it may: the records just sent must not wait for more.
+    pub fn send_saturated(&mut self) {
+        for pair in self.outgoing.iter().flatten().filter(|pair| !pair.rung) {
+            pair.saturated.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether another shard's records must not wait for more; asked after [`Port::take_records`].
+    pub fn take_saturated(&mut self) -> bool {
+        self.incoming.iter().flatten().fold(false, |any, pair| pair.saturated.swap(false, Ordering::Acquire) | any)
     }
 
     /// Takes up to `most` records that other shards sent here.
@@ -156,6 +181,12 @@ impl Port {
     #[must_use]
     pub fn waiting_records(&self) -> usize {
         self.incoming.iter().flatten().map(|pair| pair.records.len()).sum()
+    }
+
+    /// Most records that may be outstanding, all pairs of this shard.
+    #[must_use]
+    pub fn outstanding_limit(&self) -> usize {
+        self.outgoing.iter().flatten().count() * OUTSTANDING
     }
 
     /// Records sent to other shards whose receipt has not been taken.

@@ -43,42 +43,22 @@ pub struct Overlap {
 pub fn subscriptions(filters: &[&Filter]) -> Cover {
     let covered = |index: usize, filter: &Filter| {
         filters.iter().enumerate().any(|(other_index, other)| {
-            other_index != index
-                && other.covers(filter)
-                && (other_index < index || !filter.covers(other))
+            other_index != index && other.covers(filter) && (other_index < index || !filter.covers(other))
         })
     };
-    let kept: Vec<usize> = (0..filters.len())
-        .filter(|&i| !covered(i, filters[i]))
-        .collect();
+    let kept: Vec<usize> = (0..filters.len()).filter(|&i| !covered(i, filters[i])).collect();
     let mut overlaps = Vec::new();
     for (position, &first) in kept.iter().enumerate() {
         for &second in &kept[position + 1..] {
             if filters[first].overlaps(filters[second]) {
-                overlaps.push(Overlap {
-                    first,
-                    second,
-                    join: filters[first].join(filters[second]),
-                });
+                overlaps.push(Overlap { first, second, join: filters[first].join(filters[second]) });
             }
         }
     }
-    let named = |index: usize| {
-        overlaps
-            .iter()
-            .any(|o| o.first == index || o.second == index)
-    };
-    let subscriptions = (1..)
-        .zip(&kept)
-        .map(|(id, &filter)| Covering {
-            filter,
-            id: named(filter).then_some(id),
-        })
-        .collect();
-    Cover {
-        subscriptions,
-        overlaps,
-    }
+    let named = |index: usize| overlaps.iter().any(|o| o.first == index || o.second == index);
+    let subscriptions =
+        (1..).zip(&kept).map(|(id, &filter)| Covering { filter, id: named(filter).then_some(id) }).collect();
+    Cover { subscriptions, overlaps }
 }
 
 /// Which copy of a message counts, where subscriptions of a source overlap: the one that was sent for the first of
@@ -112,10 +92,7 @@ impl Copies {
         if ids.is_empty() {
             return true;
         }
-        let mut matching = self
-            .subscriptions
-            .iter()
-            .filter(|(_, filter)| filter.matches(topic));
+        let mut matching = self.subscriptions.iter().filter(|(_, filter)| filter.matches(topic));
         match matching.next() {
             Some((first, _)) if !ids.contains(first) => !matching.any(|(id, _)| ids.contains(id)),
             _ => true,
@@ -128,10 +105,7 @@ mod tests {
     use super::*;
 
     fn filters(texts: &[&str]) -> Vec<Filter> {
-        texts
-            .iter()
-            .map(|text| Filter::parse(text).unwrap())
-            .collect()
+        texts.iter().map(|text| Filter::parse(text).unwrap()).collect()
     }
 
     fn cover(texts: &[&str]) -> Cover {
@@ -140,11 +114,7 @@ mod tests {
     }
 
     fn kept(texts: &[&str]) -> Vec<(usize, Option<u32>)> {
-        cover(texts)
-            .subscriptions
-            .iter()
-            .map(|s| (s.filter, s.id))
-            .collect()
+        cover(texts).subscriptions.iter().map(|s| (s.filter, s.id)).collect()
     }
 
     #[test]
@@ -165,56 +135,30 @@ mod tests {
     #[test]
     fn partly_overlapping_filters_carry_identifiers() {
         let cover = cover(&["x", "a/{n}/c", "b", "a/b/+", "a/b/c"]);
-        let ids: Vec<_> = cover
-            .subscriptions
-            .iter()
-            .map(|s| (s.filter, s.id))
-            .collect();
+        let ids: Vec<_> = cover.subscriptions.iter().map(|s| (s.filter, s.id)).collect();
         assert_eq!(ids, [(0, None), (1, Some(2)), (2, None), (3, Some(4))]);
-        let [overlap] = cover.overlaps.as_slice() else {
-            panic!("{cover:?}")
-        };
+        let [overlap] = cover.overlaps.as_slice() else { panic!("{cover:?}") };
         assert_eq!((overlap.first, overlap.second), (1, 3));
         assert_eq!(overlap.join.to_string(), "a/+/+");
     }
 
     #[test]
     fn the_copy_of_the_first_subscription_counts() {
-        let copies = Copies::new(
-            [7, 2, 4]
-                .into_iter()
-                .zip(filters(&["+/b", "a/+", "a/#"]))
-                .collect::<Vec<_>>(),
-        );
+        let copies = Copies::new([7, 2, 4].into_iter().zip(filters(&["+/b", "a/+", "a/#"])).collect::<Vec<_>>());
         assert!(copies.counts("a/b", &[2]));
-        assert!(
-            copies.counts("a/b", &[7, 2]),
-            "one copy for both subscriptions"
-        );
+        assert!(copies.counts("a/b", &[7, 2]), "one copy for both subscriptions");
         assert!(!copies.counts("a/b", &[7]));
         assert!(!copies.counts("a/b", &[4, 7]));
-        assert!(
-            copies.counts("x/b", &[7]),
-            "the only subscription that matches"
-        );
-        assert!(
-            copies.counts("a/b/c", &[4, 7]),
-            "the first that matches is among them"
-        );
+        assert!(copies.counts("x/b", &[7]), "the only subscription that matches");
+        assert!(copies.counts("a/b/c", &[4, 7]), "the first that matches is among them");
     }
 
     #[test]
     fn in_doubt_a_copy_counts() {
-        let copies = Copies::new([
-            (2, filters(&["a/+"])[0].clone()),
-            (7, filters(&["+/b"])[0].clone()),
-        ]);
+        let copies = Copies::new([(2, filters(&["a/+"])[0].clone()), (7, filters(&["+/b"])[0].clone())]);
         assert!(copies.counts("a/b", &[]), "no identifiers");
         assert!(copies.counts("a/b", &[9]), "an unknown identifier");
-        assert!(
-            copies.counts("a/c", &[7]),
-            "an identifier that meant another filter once"
-        );
+        assert!(copies.counts("a/c", &[7]), "an identifier that meant another filter once");
         assert!(copies.counts("q", &[2]), "no filter matches");
         assert!(Copies::new([]).counts("a", &[1]));
     }
@@ -225,21 +169,11 @@ mod tests {
         let filters = filters(&texts);
         let copies = Copies::new((1..).zip(filters.clone()));
         for topic in ["a/b/c", "a/b/d", "a/x/c", "z/b", "a", "a/b"] {
-            let ids: Vec<u32> = (1..)
-                .zip(&filters)
-                .filter(|(_, f)| f.matches(topic))
-                .map(|(id, _)| id)
-                .collect();
+            let ids: Vec<u32> = (1..).zip(&filters).filter(|(_, f)| f.matches(topic)).map(|(id, _)| id).collect();
             assert!(!ids.is_empty());
-            let counted = ids
-                .iter()
-                .filter(|&&id| copies.counts(topic, &[id]))
-                .count();
+            let counted = ids.iter().filter(|&&id| copies.counts(topic, &[id])).count();
             assert_eq!(counted, 1, "{topic} sent once for each of {ids:?}");
-            assert!(
-                copies.counts(topic, &ids),
-                "{topic} sent once for all of {ids:?}"
-            );
+            assert!(copies.counts(topic, &ids), "{topic} sent once for all of {ids:?}");
         }
     }
 }

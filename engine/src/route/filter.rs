@@ -44,14 +44,10 @@ pub enum FilterError {
     #[error("the filter contains the character U+0000, which MQTT forbids; remove it")]
     Nul,
     /// The filter begins with `$share/`.
-    #[error(
-        "the filter begins with `$share`; leave that out and set `share = \"group\"` on the source instead"
-    )]
+    #[error("the filter begins with `$share`; leave that out and set `share = \"group\"` on the source instead")]
     Share,
     /// `+` or `#` is only a part of a level.
-    #[error(
-        "the wildcard in level `{0}` must be the whole level; write `+` or `#` between slashes"
-    )]
+    #[error("the wildcard in level `{0}` must be the whole level; write `+` or `#` between slashes")]
     PartialWildcard(String),
     /// A brace does not open and close a whole level.
     #[error(
@@ -59,22 +55,16 @@ pub enum FilterError {
     )]
     Brace(String),
     /// `#` or `{x...}` stands before another level.
-    #[error(
-        "`{0}` takes all the levels that are left and must be the last; use `+` or `{{name}}` for one level"
-    )]
+    #[error("`{0}` takes all the levels that are left and must be the last; use `+` or `{{name}}` for one level")]
     RestNotLast(String),
     /// The name is not made of letters, digits, `_` and `-`.
     #[error("`{0}` is no name for a level; use the letters a-z and A-Z, digits, `_` and `-`")]
     BadName(String),
     /// Two levels have the same name.
-    #[error(
-        "two levels are named `{0}`; give each its own name, or write `+` for one that needs none"
-    )]
+    #[error("two levels are named `{0}`; give each its own name, or write `+` for one that needs none")]
     DuplicateName(String),
     /// A level is named `topic`.
-    #[error(
-        "a level cannot be named `topic`, because `{{topic}}` in a template is the whole MQTT topic; rename it"
-    )]
+    #[error("a level cannot be named `topic`, because `{{topic}}` in a template is the whole MQTT topic; rename it")]
     ReservedName,
 }
 
@@ -124,10 +114,7 @@ impl Filter {
         if text.contains('\0') {
             return Err(FilterError::Nul);
         }
-        let levels: Vec<Level> = text
-            .split('/')
-            .map(Level::parse)
-            .collect::<Result<_, _>>()?;
+        let levels: Vec<Level> = text.split('/').map(Level::parse).collect::<Result<_, _>>()?;
         if levels[0].literal() == Some("$share") {
             return Err(FilterError::Share);
         }
@@ -231,9 +218,7 @@ impl Filter {
                     levels.push(Level::Rest(String::new()));
                     return Filter { levels };
                 }
-                (Level::Literal(a), Some(Level::Literal(b))) if a == b => {
-                    levels.push(level.clone())
-                }
+                (Level::Literal(a), Some(Level::Literal(b))) if a == b => levels.push(level.clone()),
                 _ => levels.push(Level::One(String::new())),
             }
         }
@@ -245,14 +230,8 @@ impl Filter {
 
     /// What the level of this name takes of a topic.
     pub(super) fn capture(&self, name: &str) -> Option<Capture> {
-        let level = self
-            .levels
-            .iter()
-            .position(|level| level.name() == Some(name))?;
-        Some(Capture {
-            level,
-            rest: matches!(self.levels[level], Level::Rest(_)),
-        })
+        let level = self.levels.iter().position(|level| level.name() == Some(name))?;
+        Some(Capture { level, rest: matches!(self.levels[level], Level::Rest(_)) })
     }
 
     /// The names of the levels, in order.
@@ -270,10 +249,7 @@ impl Filter {
 
     /// Whether this filter begins with a wildcard and `other` with a `$`.
     fn misses_dollar(&self, other: &Filter) -> bool {
-        self.levels[0].is_wildcard()
-            && other.levels[0]
-                .literal()
-                .is_some_and(|text| text.starts_with('$'))
+        self.levels[0].is_wildcard() && other.levels[0].literal().is_some_and(|text| text.starts_with('$'))
     }
 }
 
@@ -303,11 +279,7 @@ impl Level {
         if name.is_empty() || !name.bytes().all(legal) {
             return Err(FilterError::BadName(name.to_owned()));
         }
-        Ok(if rest {
-            Level::Rest(name.to_owned())
-        } else {
-            Level::One(name.to_owned())
-        })
+        Ok(if rest { Level::Rest(name.to_owned()) } else { Level::One(name.to_owned()) })
     }
 
     fn parse_literal(text: &str) -> Result<Level, FilterError> {

@@ -13,11 +13,7 @@ fn matches(text: &str, topic: &str) -> bool {
 #[test]
 fn matches_as_the_standard_says() {
     // The examples of MQTT 5.0 §4.7.1.
-    for topic in [
-        "sport/tennis/player1",
-        "sport/tennis/player1/ranking",
-        "sport/tennis/player1/score/wimbledon",
-    ] {
+    for topic in ["sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon"] {
         assert!(matches("sport/tennis/player1/#", topic), "{topic}");
     }
     assert!(matches("sport/#", "sport"));
@@ -52,20 +48,7 @@ fn empty_levels_count() {
 
 #[test]
 fn odd_but_valid_topics_match_themselves_alone() {
-    let topics = [
-        "\u{feff}",
-        "a\u{feff}",
-        "a",
-        "A",
-        "a ",
-        "ä",
-        "a\u{308}",
-        "/a",
-        "a/",
-        "//",
-        "\u{1f6a2}/x",
-        "{x}",
-    ];
+    let topics = ["\u{feff}", "a\u{feff}", "a", "A", "a ", "ä", "a\u{308}", "/a", "a/", "//", "\u{1f6a2}/x", "{x}"];
     for one in topics {
         let exact = filter(&one.replace('{', "{{").replace('}', "}}"));
         for other in topics {
@@ -96,14 +79,8 @@ fn captures_find_their_levels() {
         assert!(filter.matches(topic), "{text} {topic}");
         topic[filter.capture(name).unwrap().range(topic)].to_owned()
     };
-    assert_eq!(
-        of("ais/{mmsi}/{kind...}", "mmsi", "ais/211/position"),
-        "211"
-    );
-    assert_eq!(
-        of("ais/{mmsi}/{kind...}", "kind", "ais/211/position/a"),
-        "position/a"
-    );
+    assert_eq!(of("ais/{mmsi}/{kind...}", "mmsi", "ais/211/position"), "211");
+    assert_eq!(of("ais/{mmsi}/{kind...}", "kind", "ais/211/position/a"), "position/a");
     assert_eq!(of("ais/{mmsi}/{kind...}", "kind", "ais/211"), "");
     assert_eq!(of("{a}/{b}", "a", "/x"), "");
     assert_eq!(of("{a}/{b}", "b", "x/"), "");
@@ -118,56 +95,28 @@ fn refuses_what_cannot_work() {
     assert_eq!(error(""), FilterError::Empty);
     assert_eq!(error("a\0"), FilterError::Nul);
     assert_eq!(error("$share/group/a"), FilterError::Share);
-    assert_eq!(
-        error("sport/tennis#"),
-        FilterError::PartialWildcard(owned("tennis#"))
-    );
-    assert_eq!(
-        error("sport+"),
-        FilterError::PartialWildcard(owned("sport+"))
-    );
+    assert_eq!(error("sport/tennis#"), FilterError::PartialWildcard(owned("tennis#")));
+    assert_eq!(error("sport+"), FilterError::PartialWildcard(owned("sport+")));
     assert_eq!(error("a/#/b"), FilterError::RestNotLast(owned("#")));
     assert_eq!(error("{x...}/b"), FilterError::RestNotLast(owned("{x...}")));
     for text in ["{x", "x}", "a{x}", "{x}a", "{x}{y}", "{x}}", "{{x}", "{"] {
         assert_eq!(error(text), FilterError::Brace(owned(text)), "{text}");
     }
-    for (text, name) in [
-        ("{}", ""),
-        ("{...}", ""),
-        ("{a b}", "a b"),
-        ("{ä}", "ä"),
-        ("{+}", "+"),
-        ("{x..}", "x.."),
-    ] {
+    for (text, name) in [("{}", ""), ("{...}", ""), ("{a b}", "a b"), ("{ä}", "ä"), ("{+}", "+"), ("{x..}", "x..")] {
         assert_eq!(error(text), FilterError::BadName(owned(name)), "{text}");
     }
-    assert_eq!(
-        error("{x}/+/{x...}"),
-        FilterError::DuplicateName(owned("x"))
-    );
+    assert_eq!(error("{x}/+/{x...}"), FilterError::DuplicateName(owned("x")));
     assert_eq!(error("{topic}"), FilterError::ReservedName);
     assert_eq!(error(&"a".repeat(65_536)), FilterError::TooLong(65_536));
-    assert!(
-        Filter::parse(&format!("{}/{{a-very-long-name}}", "a".repeat(65_533))).is_ok(),
-        "the wire counts"
-    );
+    assert!(Filter::parse(&format!("{}/{{a-very-long-name}}", "a".repeat(65_533))).is_ok(), "the wire counts");
 }
 
 /// Every filter of up to three levels over a few literals, and which topics of up to five levels each matches. The
 /// empty topic is among them: the standard forbids it, but it makes no rule of its own here.
 fn universe() -> Vec<(Filter, Vec<bool>)> {
     fn longer(shorter: &[String], levels: &[&str]) -> Vec<String> {
-        let extend = |text: &String| {
-            levels
-                .iter()
-                .map(|l| format!("{text}/{l}"))
-                .collect::<Vec<_>>()
-        };
-        shorter
-            .iter()
-            .filter(|text| !text.ends_with('#'))
-            .flat_map(extend)
-            .collect()
+        let extend = |text: &String| levels.iter().map(|l| format!("{text}/{l}")).collect::<Vec<_>>();
+        shorter.iter().filter(|text| !text.ends_with('#')).flat_map(extend).collect()
     }
     fn all(levels: &[&str], depth: usize) -> Vec<String> {
         let mut last: Vec<String> = levels.iter().map(|level| (*level).to_owned()).collect();
@@ -182,11 +131,7 @@ fn universe() -> Vec<(Filter, Vec<bool>)> {
     let mut filters = all(&["a", "", "$s", "+", "#"], 3);
     filters.retain(|text| !text.is_empty());
     let row = |filter: &Filter| topics.iter().map(|topic| filter.matches(topic)).collect();
-    filters
-        .iter()
-        .map(|text| filter(text))
-        .map(|filter| (filter.clone(), row(&filter)))
-        .collect()
+    filters.iter().map(|text| filter(text)).map(|filter| (filter.clone(), row(&filter))).collect()
 }
 
 #[test]
@@ -195,22 +140,13 @@ fn covers_overlaps_and_join_are_exact() {
     assert!(universe.len() > 100);
     for (one, one_row) in &universe {
         for (other, other_row) in &universe {
-            let covers = one_row
-                .iter()
-                .zip(other_row)
-                .all(|(one, other)| *one || !other);
+            let covers = one_row.iter().zip(other_row).all(|(one, other)| *one || !other);
             assert_eq!(one.covers(other), covers, "{one} covers {other}");
-            let overlaps = one_row
-                .iter()
-                .zip(other_row)
-                .any(|(one, other)| *one && *other);
+            let overlaps = one_row.iter().zip(other_row).any(|(one, other)| *one && *other);
             assert_eq!(one.overlaps(other), overlaps, "{one} overlaps {other}");
             if overlaps {
                 let join = one.join(other);
-                assert!(
-                    join.covers(one) && join.covers(other),
-                    "{join} joins {one} and {other}"
-                );
+                assert!(join.covers(one) && join.covers(other), "{join} joins {one} and {other}");
                 assert_eq!(filter(&join.to_string()), join);
             }
         }

@@ -1,8 +1,7 @@
 //! From a record to its partition, and from a partition to the shard that owns it.
 
 /// Kafka's murmur2 (32 bits, Kafka's seed), as its Java clients hash keys.
-#[must_use]
-pub fn murmur2(data: &[u8]) -> u32 {
+fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const SEED: u32 = 0x9747_b28c;
     let mut hash = SEED ^ data.len() as u32;
@@ -55,10 +54,7 @@ mod tests {
             ("foobar", -790_332_482_i32 as u32),
             ("a-little-bit-long-string", -985_981_536_i32 as u32),
             ("a-little-bit-longer-string", -1_486_304_829_i32 as u32),
-            (
-                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971_i32 as u32,
-            ),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971_i32 as u32),
             ("abc", 479_470_107),
             ("", 0x106e_08d9),
             ("4", 0x5a4b_5ca1),
@@ -73,10 +69,7 @@ mod tests {
 
     #[test]
     fn partition_clears_the_sign_before_the_remainder() {
-        assert_eq!(
-            partition(b"21", 9),
-            ((-973_932_308_i32) & 0x7fff_ffff) as u32 % 9
-        );
+        assert_eq!(partition(b"21", 9), ((-973_932_308_i32) & 0x7fff_ffff) as u32 % 9);
         for count in 1..100 {
             assert!(partition(b"foobar", count) < count);
         }
@@ -86,22 +79,14 @@ mod tests {
     fn partitions_are_owned_in_balanced_contiguous_ranges() {
         for partitions in [1, 2, 3, 8, 9, 31, 100, 1_000] {
             for shards in [1, 2, 3, 4, 7, 16, 256] {
-                let owners: Vec<usize> = (0..partitions)
-                    .map(|partition| owner(partition, partitions, shards))
-                    .collect();
-                assert!(
-                    owners.is_sorted(),
-                    "{partitions} over {shards} is contiguous"
-                );
-                let counts: Vec<usize> = (0..shards)
-                    .map(|shard| owners.iter().filter(|&&owner| owner == shard).count())
-                    .collect();
+                let owners: Vec<usize> =
+                    (0..partitions).map(|partition| owner(partition, partitions, shards)).collect();
+                assert!(owners.is_sorted(), "{partitions} over {shards} is contiguous");
+                let counts: Vec<usize> =
+                    (0..shards).map(|shard| owners.iter().filter(|&&owner| owner == shard).count()).collect();
                 assert_eq!(counts.iter().sum::<usize>(), partitions as usize);
                 let (low, high) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-                assert!(
-                    high - low <= 1,
-                    "{partitions} over {shards} is balanced: {counts:?}"
-                );
+                assert!(high - low <= 1, "{partitions} over {shards} is balanced: {counts:?}");
             }
         }
     }

@@ -63,9 +63,7 @@ pub enum TemplateError {
 /// Whether Kafka takes this as the name of a topic: 1 to 249 characters of `a-z A-Z 0-9 . _ -`, but not `.` or `..`.
 #[must_use]
 pub fn legal_topic(name: &str) -> bool {
-    !matches!(name, "" | "." | "..")
-        && name.len() <= MAX_TOPIC_BYTES
-        && name.bytes().all(legal_topic_byte)
+    !matches!(name, "" | "." | "..") && name.len() <= MAX_TOPIC_BYTES && name.bytes().all(legal_topic_byte)
 }
 
 fn legal_topic_byte(byte: u8) -> bool {
@@ -137,11 +135,7 @@ impl Template {
             Some(name) => legal_topic(name),
             None => literal.len() <= MAX_TOPIC_BYTES && literal.bytes().all(legal_topic_byte),
         };
-        if possible {
-            Ok(())
-        } else {
-            Err(TemplateError::IllegalTopic(literal))
-        }
+        if possible { Ok(()) } else { Err(TemplateError::IllegalTopic(literal)) }
     }
 
     /// Appends what it renders to for an MQTT topic that the filter matches.
@@ -173,10 +167,7 @@ impl Part {
         }
         match filter.capture(name) {
             Some(capture) => Ok(Part::Level(capture)),
-            None => Err(TemplateError::Unknown {
-                name: name.to_owned(),
-                hint: hint(name, filter),
-            }),
+            None => Err(TemplateError::Unknown { name: name.to_owned(), hint: hint(name, filter) }),
         }
     }
 }
@@ -207,9 +198,7 @@ mod tests {
         let filter = Filter::parse(filter).unwrap();
         assert!(filter.matches(topic), "{filter} {topic}");
         let mut rendered = String::new();
-        Template::parse(text, &filter)
-            .unwrap()
-            .render(topic, &mut rendered);
+        Template::parse(text, &filter).unwrap().render(topic, &mut rendered);
         rendered
     }
 
@@ -217,14 +206,8 @@ mod tests {
     fn renders_levels_and_the_topic() {
         assert_eq!(render("ais", "ais/#", "ais/1"), "ais");
         assert_eq!(render("{topic}", "ais/#", "ais/1"), "ais/1");
-        assert_eq!(
-            render("{mmsi}", "ais/{mmsi}/{kind...}", "ais/211/a/b"),
-            "211"
-        );
-        assert_eq!(
-            render("{kind}-{mmsi}.", "ais/{mmsi}/{kind...}", "ais/211/a/b"),
-            "a/b-211."
-        );
+        assert_eq!(render("{mmsi}", "ais/{mmsi}/{kind...}", "ais/211/a/b"), "211");
+        assert_eq!(render("{kind}-{mmsi}.", "ais/{mmsi}/{kind...}", "ais/211/a/b"), "a/b-211.");
         assert_eq!(render("{a}{b}{a}", "{a}/x/{b}", "é/x/ü"), "éüé");
         assert_eq!(render("", "#", "x"), "");
     }
@@ -266,29 +249,13 @@ mod tests {
     #[test]
     fn errors_say_what_to_write() {
         let error = |text| parse(text, "ais/{mmsi}/{kind...}").unwrap_err().to_string();
-        assert!(
-            error("{mmis}").contains("did you mean `{mmsi}`?"),
-            "{}",
-            error("{mmis}")
-        );
-        assert!(
-            error("{kind...}").contains("did you mean `{kind}`?"),
-            "{}",
-            error("{kind...}")
-        );
-        assert!(
-            error("{Topic}").contains("did you mean `{topic}`?"),
-            "{}",
-            error("{Topic}")
-        );
+        assert!(error("{mmis}").contains("did you mean `{mmsi}`?"), "{}", error("{mmis}"));
+        assert!(error("{kind...}").contains("did you mean `{kind}`?"), "{}", error("{kind...}"));
+        assert!(error("{Topic}").contains("did you mean `{topic}`?"), "{}", error("{Topic}"));
         assert!(error("{vessel}").contains("the route has `{mmsi}`, `{kind}`, `{topic}`"));
         assert!(error("{}").contains("the route has"));
         for text in ["{", "}", "{mmsi", "mmsi}", "{mmsi}}", "{{mmsi}", "{{{mmsi"] {
-            assert_eq!(
-                parse(text, "{mmsi}"),
-                Err(TemplateError::Brace(text.to_owned())),
-                "{text}"
-            );
+            assert_eq!(parse(text, "{mmsi}"), Err(TemplateError::Brace(text.to_owned())), "{text}");
         }
     }
 
@@ -299,9 +266,7 @@ mod tests {
             assert!(legal_topic(name), "{name}");
         }
         let too_long = "a".repeat(250);
-        for name in [
-            "", ".", "..", "a/b", "a b", "a%2f", "ä", "a\n", "a\0", "{x}", &too_long,
-        ] {
+        for name in ["", ".", "..", "a/b", "a b", "a%2f", "ä", "a\n", "a\0", "{x}", &too_long] {
             assert!(!legal_topic(name), "{name}");
         }
     }
@@ -310,13 +275,8 @@ mod tests {
     fn templates_that_never_name_a_topic_are_found() {
         let check = |text: &str| parse(text, "a/{x}/{y...}").unwrap().check_topic();
         let too_long = "a".repeat(250);
-        for text in [
-            "", ".", "..", "a/b", "a/{x}", "{x} {y}", "{{{x}}}", "ä", &too_long,
-        ] {
-            assert!(
-                matches!(check(text), Err(TemplateError::IllegalTopic(_))),
-                "{text}"
-            );
+        for text in ["", ".", "..", "a/b", "a/{x}", "{x} {y}", "{{{x}}}", "ä", &too_long] {
+            assert!(matches!(check(text), Err(TemplateError::IllegalTopic(_))), "{text}");
         }
         for text in ["ais", "{x}", "..{x}", "{x}.{y}", "{topic}"] {
             assert_eq!(check(text), Ok(()), "{text}");

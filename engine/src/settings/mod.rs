@@ -243,6 +243,15 @@ pub struct Subscription {
     pub id: Option<u32>,
 }
 
+impl Subscription {
+    /// The filter without `$share/group/`: what topics are matched against.
+    #[must_use]
+    pub fn bare(&self) -> &str {
+        let shared = self.filter.strip_prefix("$share/").and_then(|shared| shared.split_once('/'));
+        shared.map_or(self.filter.as_str(), |(_, filter)| filter)
+    }
+}
+
 /// Who produces the records of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
@@ -335,4 +344,29 @@ pub struct Engine {
     pub memory: usize,
     /// Longest wait for what is in flight at shutdown.
     pub drain: Duration,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// Settings with no source and no route, for tests of the Kafka side.
+    pub(crate) fn minimal(brokers: &str) -> Settings {
+        Settings {
+            sources: Vec::new(),
+            routes: Vec::new(),
+            kafka: Kafka {
+                brokers: brokers.to_owned(),
+                properties: Vec::new(),
+                create: None,
+                linger: Duration::from_millis(1),
+            },
+            engine: Engine {
+                cpus: vec![0],
+                kafka_cpus: None,
+                ack: Ack::Kafka,
+                memory: 64 << 20,
+                drain: Duration::from_secs(30),
+            },
+            admin: None,
+        }
+    }
 }

@@ -1,0 +1,265 @@
+//! SUBSCRIBE and UNSUBSCRIBE: what the session should have, and how far it is.
+//!
+//! The first connection of the process asks for every filter, because nobody knows what an earlier process left; a
+//! session that goes on keeps what was granted; a lost one asks for all again. Filters that were refused, or
+//! granted at less than the QoS asked for, are asked for again with growing pauses, on the living connection: the
+//! other filters need not suffer. Retired filters are given up last, once what may replace them is granted, so that
+//! nothing falls between.
+
+use std::{
+    collections::VecDeque,
+    num::NonZeroU16,
+    time::{Duration, Instant},
+};
+
+use super::event::{Event, Events};
+use crate::{
+    message::Qos,
+    mqtt::{codec::Codec, violation::Violation},
+    settings::Subscription,
+};
+
+/// Most filters of one SUBSCRIBE or UNSUBSCRIBE. AWS IoT closes the connection at nine.
+const FILTERS_PER_PACKET: usize = 8;
+/// Most SUBSCRIBE and UNSUBSCRIBE packets without an answer.
+const REQUESTS: usize = 16;
+/// How long an answer may take while reading is not held back.
+pub(super) const REPLY_DEADLINE: Duration = Duration::from_secs(30);
+/// First pause before a refused filter is asked for again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause before a refused filter is asked for again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Bytes of a packet beside its filters, at most: fixed header, packet identifier, properties.
+const OVERHEAD: usize = 16;
+/// Bytes beside its text that a filter costs: length and options.
+const PER_FILTER: usize = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grant {
+    Wanted,
+    Asked,
+    Granted,
+    Refused,
+}
+
+#[derive(Debug)]
+struct Request {
+    packet_id: u16,
+    /// Index of the first filter, and how many.
+    first: usize,
+    count: usize,
+    subscribe: bool,
+}
+
+/// What the session is subscribed to.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    subscriptions: Vec<Subscription>,
+    grants: Vec<Grant>,
+    qos: Qos,
+    retired: Vec<String>,
+    /// How many of `retired` have been asked to go.
+    unsubscribed: usize,
+    requests: VecDeque<Request>,
+    next_id: NonZeroU16,
+    /// Largest packet that the server takes.
+    max_packet: usize,
+    reply_by: Option<Instant>,
+    retry_at: Option<Instant>,
+    pause: Duration,
+    /// Granted, and gone, on this connection.
+    done: (usize, usize),
+    announced: bool,
+}
+
+impl Subscriber {
+    pub(super) fn new(subscriptions: Vec<Subscription>, qos: Qos) -> Subscriber {
+        Subscriber {
+            grants: vec![Grant::Wanted; subscriptions.len()],
+            subscriptions,
+            qos,
+            retired: Vec::new(),
+            unsubscribed: 0,
+            requests: VecDeque::new(),
+            next_id: NonZeroU16::MIN,
+            max_packet: usize::MAX,
+            reply_by: None,
+            retry_at: None,
+            pause: FIRST_PAUSE,
+            done: (0, 0),
+            announced: false,
+        }
+    }
+
+    /// Gives up filters that the configuration no longer has; those it still has are left alone.
+    pub(super) fn retire(&mut self, filters: Vec<String>) {
+        let wanted = |filter: &String| self.subscriptions.iter().any(|subscription| subscription.filter == *filter);
+        self.retired.extend(filters.into_iter().filter(|filter| !wanted(filter)));
+        self.announced = false;
+    }
+
+    /// CONNACK came. `max_packet` is the server's Maximum Packet Size.
+    pub(super) fn start_connection(&mut self, session_present: bool, max_packet: Option<u32>) {
+        self.max_packet = max_packet.map_or(usize::MAX, |bytes| bytes as usize);
+        self.requests.clear();
+        self.reply_by = None;
+        self.retry_at = None;
+        self.pause = FIRST_PAUSE;
+        self.done = (0, 0);
+        self.announced = false;
+        self.unsubscribed = 0;
+        for grant in &mut self.grants {
+            if !session_present || *grant != Grant::Granted {
+                *grant = Grant::Wanted;
+            }
+        }
+        if !session_present {
+            self.retired.clear();
+        }
+    }
+
+    /// Whether every filter is granted.
+    pub(super) fn is_granted(&self) -> bool {
+        self.grants.iter().all(|&grant| grant == Grant::Granted)
+    }
+
+    /// Whether nothing is left to ask or to be answered.
+    pub(super) fn is_settled(&self) -> bool {
+        self.announced
+    }
+
+    /// Appends what is to be asked for now.
+    pub(super) fn poll(&mut self, now: Instant, codec: &Codec, events: &mut Events, out: &mut Vec<u8>) {
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            for grant in &mut self.grants {
+                if *grant == Grant::Refused {
+                    *grant = Grant::Wanted;
+                }
+            }
+        }
+        while self.requests.len() < REQUESTS && self.ask(now, codec, events, out) {}
+        if !self.announced && self.requests.is_empty() && self.is_granted() && self.retired.is_empty() {
+            self.announced = true;
+            let (filters, retired) = self.done;
+            events.push(Event::Subscribed { filters, retired });
+        }
+    }
+
+    /// Appends one request; false if there is none to make.
+    fn ask(&mut self, now: Instant, codec: &Codec, events: &mut Events, out: &mut Vec<u8>) -> bool {
+        let packet_id = self.next_id;
+        let id = packet_id.get();
+        if let Some(first) = self.grants.iter().position(|&grant| grant == Grant::Wanted) {
+            let count = self.batch(first);
+            if count == 0 {
+                self.refuse(now, first, 0x95, events);
+                return true;
+            }
+            let range = first..first + count;
+            codec.put_subscribe(packet_id, &self.subscriptions[range.clone()], self.qos, out);
+            self.grants[range].fill(Grant::Asked);
+            self.requests.push_back(Request { packet_id: id, first, count, subscribe: true });
+        } else if self.is_granted() && self.unsubscribed < self.retired.len() {
+            let first = self.unsubscribed;
+            let count = (self.retired.len() - first).min(FILTERS_PER_PACKET);
+            codec.put_unsubscribe(packet_id, &self.retired[first..first + count], out);
+            self.unsubscribed += count;
+            self.requests.push_back(Request { packet_id: id, first, count, subscribe: false });
+        } else {
+            return false;
+        }
+        self.next_id = packet_id.checked_add(1).unwrap_or(NonZeroU16::MIN);
+        self.reply_by.get_or_insert(now + REPLY_DEADLINE);
+        true
+    }
+
+    /// How many filters from `first` on fit one SUBSCRIBE: wanted, within the limits, and alone where it carries a
+    /// Subscription Identifier, which a packet has only one of.
+    fn batch(&self, first: usize) -> usize {
+        let mut bytes = OVERHEAD;
+        let wanted = self.subscriptions[first..].iter().zip(&self.grants[first..]);
+        wanted
+            .enumerate()
+            .take(FILTERS_PER_PACKET)
+            .take_while(|(index, (subscription, grant))| {
+                bytes += subscription.filter.len() + PER_FILTER;
+                let alone = self.subscriptions[first].id.is_some() || subscription.id.is_some();
+                **grant == Grant::Wanted && bytes <= self.max_packet && (*index == 0 || !alone)
+            })
+            .count()
+    }
+
+    fn refuse(&mut self, now: Instant, index: usize, code: u8, events: &mut Events) {
+        self.grants[index] = Grant::Refused;
+        let filter = self.subscriptions[index].filter.clone();
+        events.push(if code < 0x80 {
+            Event::GrantedLower { filter, asked: self.qos, granted: code }
+        } else {
+            Event::Refused { filter, code }
+        });
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// SUBACK came.
+    pub(super) fn handle_suback(
+        &mut self,
+        now: Instant,
+        packet_id: u16,
+        codes: &[u8],
+        events: &mut Events,
+    ) -> Result<(), Violation> {
+        let request = self.answered(now, packet_id, true)?;
+        if codes.len() != request.count {
+            return Err(Violation::Unasked);
+        }
+        for (index, &code) in (request.first..).zip(codes) {
+            if code < 0x80 && code >= self.qos as u8 {
+                self.grants[index] = Grant::Granted;
+                self.done.0 += 1;
+            } else {
+                self.refuse(now, index, code, events);
+            }
+        }
+        Ok(())
+    }
+
+    /// UNSUBACK came. A filter that the server would not give up is not asked again: it did not have it, or it is
+    /// not ours to give.
+    pub(super) fn handle_unsuback(&mut self, now: Instant, packet_id: u16) -> Result<(), Violation> {
+        let request = self.answered(now, packet_id, false)?;
+        self.done.1 += request.count;
+        if self.requests.is_empty() && self.unsubscribed == self.retired.len() {
+            self.retired.clear();
+            self.unsubscribed = 0;
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, now: Instant, packet_id: u16, subscribe: bool) -> Result<Request, Violation> {
+        let asked = |request: &Request| request.packet_id == packet_id && request.subscribe == subscribe;
+        let index = self.requests.iter().position(asked).ok_or(Violation::Unasked)?;
+        self.reply_by = (self.requests.len() > 1).then(|| now + REPLY_DEADLINE);
+        self.requests.remove(index).ok_or(Violation::Unasked)
+    }
+
+    /// Reading was held back until now: answers get their time again.
+    pub(super) fn extend(&mut self, now: Instant) {
+        if self.reply_by.is_some() {
+            self.reply_by = Some(now + REPLY_DEADLINE);
+        }
+    }
+
+    /// When the answers are due.
+    pub(super) fn reply_by(&self) -> Option<Instant> {
+        self.reply_by
+    }
+
+    /// When refused filters are asked for again.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+}
