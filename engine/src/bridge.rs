@@ -114,8 +114,8 @@ impl Bridge {
         let drained = self.shards.wait(self.settings.engine.drain);
         self.shards.end_drain();
         let remains = self.shards.join();
-        drop(self.stop.send(true));
-        drop(self.control.join());
+        self.stop.send_replace(true);
+        let _ = self.control.join();
         summarize(&self.settings, &self.metrics, &remains, drained)
     }
 }

@@ -20,7 +20,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 const BACKOFF: Duration = Duration::from_secs(120);
 
 /// Connects to every source and to Kafka.
-#[must_use]
 pub(crate) fn probe(settings: &Settings) -> Found {
     Found { brokers: settings.sources.iter().map(broker).collect(), kafka: cluster(settings) }
 }

@@ -59,7 +59,7 @@ fn restarts_under_load_lose_and_double_nothing() {
     let result = firehose.succeed(FLOOD);
     assert_eq!(result["connections"], 1, "the MQTT session is not touched");
     assert_eq!(bridge.stop(LIMIT), 0);
-    firehose.verify(&kafka, "ais");
+    firehose.verify(&kafka, "ais", 0);
     assert_eq!(kafka.count("ais"), MESSAGES, "a duplicate without a crash of the bridge or a lost MQTT connection");
 }
 
@@ -86,7 +86,7 @@ fn frozen_kafka_stops_the_flow_and_nothing_else() {
     assert_eq!(result["connections"], 1, "no reconnect");
     assert_eq!(result["keep_alive_timeouts"], 0, "pings go on");
     assert_eq!(bridge.stop(LIMIT), 0);
-    firehose.verify(&kafka, "ais");
+    firehose.verify(&kafka, "ais", 0);
     assert_eq!(kafka.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate");
 }
 

@@ -28,8 +28,7 @@ impl Loadgen {
     pub fn firehose(args: &[&str]) -> Loadgen {
         let address = format!("127.0.0.1:{}", free_port());
         let folder = Scratch::new("firehose");
-        let acks = folder.path().join("acks.json").display().to_string();
-        let fixed = ["firehose", "--listen", &address, "--topic-pattern", "ais/{n}", "--ack-log", &acks];
+        let fixed = ["firehose", "--listen", &address, "--topic-pattern", "ais/{n}"];
         Loadgen::start(folder, format!("mqtt://{address}"), &[&fixed, args].concat())
     }
 
@@ -79,31 +78,57 @@ impl Loadgen {
         self.result()
     }
 
-    /// `verify`: holds the records of a Kafka topic against what this run sent and, for a firehose, what was
-    /// acknowledged. Returns the verdict.
+    /// `verify`: everything that this run sent is in a Kafka topic as it was sent, keyed by its MQTT topic, in order for
+    /// each MQTT topic on first occurrence, and with at most so many duplicates. Returns the report.
     ///
     /// # Panics
     ///
     /// When the verifier finds a fault, or cannot work.
     #[track_caller]
-    pub fn verify(&self, kafka: &KafkaClient, topic: &str) -> Value {
-        let acks = self.path("acks.json");
-        let (expect, result) = (self.text("result.json"), self.text("verdict.json"));
-        let mut args = vec!["verify", "--brokers", kafka.brokers(), "--topics", topic, "--expect", &expect];
-        let log = acks.display().to_string();
-        if acks.exists() {
-            args.extend(["--ack-log", &log]);
+    pub fn verify(&self, kafka: &KafkaClient, topic: &str, duplicates: u64) -> Value {
+        let (code, report) = self.judge(kafka, topic, duplicates);
+        assert_eq!(code, 0, "the verdict of fairlead-loadgen: {report:#}");
+        report
+    }
+
+    /// [`Loadgen::verify`] for a run that was stopped before everything was acknowledged: what was sent may be missing,
+    /// what was acknowledged may not. Duplicates are not judged.
+    ///
+    /// # Panics
+    ///
+    /// When the verifier finds a fault, or cannot work.
+    #[track_caller]
+    pub fn verify_acknowledged(&self, kafka: &KafkaClient, topic: &str) -> Value {
+        const SENT_IS_MISSING: i32 = 4;
+        let (code, report) = self.judge(kafka, topic, u64::MAX);
+        assert!(code == 0 || code == SENT_IS_MISSING, "the verdict of fairlead-loadgen ({code}): {report:#}");
+        assert!(report["acknowledged"].as_u64() > Some(0), "nothing was acknowledged: {report:#}");
+        for fault in ["acknowledged_lost", "out_of_order", "corrupt", "phantoms", "bad_keys", "keys_moved"] {
+            assert_eq!(report[fault], 0, "{fault}: {report:#}");
         }
-        args.extend(["--result", &result]);
+        report
+    }
+
+    /// Exit code and report of `verify`.
+    #[track_caller]
+    fn judge(&self, kafka: &KafkaClient, topic: &str, duplicates: u64) -> (i32, Value) {
+        let file = |name| self.path(name).display().to_string();
+        let (expect, acks, report) = (file("result.json"), file("acks.json"), file("report.json"));
+        let duplicates = duplicates.to_string();
+        let fixed = ["verify", "--brokers", kafka.brokers(), "--topic", topic, "--key", "topic"];
+        let files = ["--expect", &expect, "--ack-log", &acks, "--result", &report];
+        let args = [&fixed[..], &files, &["--allow-duplicates", &duplicates]].concat();
         let mut process = spawn(&args, &self.path("verify.log"));
         let code = process.wait(VERIFY);
-        assert_eq!(code, 0, "fairlead-loadgen verify:\n{}", process.log());
-        read_json(&self.path("verdict.json"))
+        assert!(self.path("report.json").exists(), "fairlead-loadgen verify:\n{}", process.log());
+        (code, read_json(&self.path("report.json")))
     }
 
     fn start(folder: Scratch, url: String, args: &[&str]) -> Loadgen {
-        let result = folder.path().join("result.json").display().to_string();
-        let process = spawn(&[args, &["--result", &result]].concat(), &folder.path().join("log"));
+        let file = |name| folder.path().join(name).display().to_string();
+        let (result, acks) = (file("result.json"), file("acks.json"));
+        let files = ["--result", &result, "--ack-log", &acks];
+        let process = spawn(&[args, &files].concat(), &folder.path().join("log"));
         Loadgen { folder, process, url }
     }
 
@@ -114,10 +139,6 @@ impl Loadgen {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
     }
 }
 
@@ -133,9 +154,11 @@ fn read_json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&text).expect("JSON")
 }
 
-/// The folder of the recorded AIS sentences beside the workspace; `None` in a plain clone.
+/// The files of recorded AIS sentences, in `FAIRLEAD_AIS_DIR` or beside the workspace; `None` in a plain clone.
 #[must_use]
-pub fn recorded_ais() -> Option<PathBuf> {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/ais"));
-    folder.is_dir().then_some(folder)
+pub fn recorded_ais() -> Option<Vec<String>> {
+    let beside = || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/ais").into();
+    let folder: PathBuf = std::env::var_os("FAIRLEAD_AIS_DIR").map_or_else(beside, PathBuf::from);
+    let files = ["stream.nmea", "harbour.nmea"].map(|name| folder.join(name));
+    files.iter().all(|file| file.exists()).then(|| files.map(|file| file.display().to_string()).into())
 }

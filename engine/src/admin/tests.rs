@@ -203,7 +203,7 @@ fn readyz_says_why_not_one_reason_a_line() {
     assert_eq!(code, 503);
     assert_eq!(
         reasons.lines().collect::<Vec<_>>(),
-        [r"shard 0: Kafka is not reachable: refused\nready", r"topic ais\nx is on hold (shard 0): missing"]
+        [r"shard 0: Kafka is not reachable: refused\nready", r"topic ais\nx is on hold: missing"]
     );
 }
 

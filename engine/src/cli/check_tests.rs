@@ -146,8 +146,9 @@ fn mqtt_3_1_1_has_the_window_of_the_broker_and_memory_does_not_wait_for_kafka() 
     assert!(!connections.reachable);
     let expected = [
         "source ***: mqtt://b:1 answers in 0.400 ms as MQTT 3.1.1",
-        "kafka: no broker answers: refused",
+        "kafka: refused",
         "source ***: window 20 ÷ round trip 0.400 ms = at most 50000 msg/s for each session; at 100000 msg/s a broker's queue of 1000 messages for each session lasts 20 ms",
     ];
     assert_eq!(connections.lines, expected);
+    assert!(text(&good, Some(&connections)).ends_with("\nnot reachable\n"));
 }

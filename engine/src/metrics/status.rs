@@ -226,8 +226,8 @@ impl Status {
             reasons.push(format!("shard {shard}: Kafka is not reachable: {reason}"));
         }
         for (name, topic) in &board.topics {
-            if let Some((shard, reason)) = topic.holds.first_key_value() {
-                reasons.push(format!("topic {name} is on hold (shard {shard}): {reason}"));
+            if let Some(reason) = topic.holds.values().next() {
+                reasons.push(format!("topic {name} is on hold: {reason}"));
             }
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }

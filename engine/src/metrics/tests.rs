@@ -217,7 +217,7 @@ mod status {
         let expected = [
             r"session harbour/fairlead-1: refused at mqtt://h:1883: not authorised\n(0x87)",
             "shard 0: Kafka is not reachable: connection refused",
-            "topic ais is on hold (shard 1): missing",
+            "topic ais is on hold: missing",
         ];
         assert_eq!(reasons(&metrics), expected);
     }
@@ -228,7 +228,7 @@ mod status {
         let status = metrics.status();
         status.topic(0, "ais", TopicState::Hold { reason: "missing".to_owned() });
         status.topic(1, "ais", TopicState::Available { partitions: 9 });
-        assert!(reasons(&metrics).iter().any(|reason| reason.contains("topic ais is on hold (shard 0)")));
+        assert!(reasons(&metrics).iter().any(|reason| reason.contains("topic ais is on hold")));
         status.topic(0, "ais", TopicState::Available { partitions: 9 });
         assert!(!reasons(&metrics).iter().any(|reason| reason.contains("topic")));
         assert_eq!(status.board().topics["ais"].partitions, Some(9));

@@ -74,6 +74,7 @@ impl Shard {
         if progress {
             self.metrics().record(Stage::Confirm, confirm.as_micros() as u64, turn.receipts.len() as u64);
             self.distribute(now, &mut turn.receipts);
+            self.tell_confirmed();
         }
         self.tell_kafka(&mut turn);
         progress
