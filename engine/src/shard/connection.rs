@@ -19,7 +19,7 @@ use super::{
     state::{RECORD_OVERHEAD, Shard, Slot},
 };
 use crate::{
-    message::Ticket,
+    message::{DropReason, RouteId, Ticket},
     metrics::{Counter, Stage},
     mqtt::{Cause, Delivery, Input},
     settings::Address,
@@ -99,27 +99,27 @@ impl<'a> Connection<'a> {
     /// Takes what has been read as far as it goes.
     fn feed(&mut self, now: Instant) {
         let shard = self.shard;
-        shard.metrics().begin_turn();
         let mut session = self.slot.session.borrow_mut();
         let mut intake = shard.intake.borrow_mut();
         let mut driver = shard.driver.borrow_mut();
+        let mut tally = shard.tally.borrow_mut();
         let (source, mut fed) = (self.slot.source, false);
         let mut waiting = self.slot.stalled.borrow_mut();
         if let Some(stalled) = waiting.take() {
             session.set_paused(now, false);
             let ticket = stalled.ticket();
             let offered = intake.again(now, source, stalled, &mut driver);
-            *waiting = shard.account(&mut session, ticket, offered);
+            *waiting = shard.account(&mut tally, &mut session, ticket, offered);
             fed = waiting.is_none();
         }
         while waiting.is_none() {
             match session.poll_publish(now, &mut self.input) {
                 Ok(Some(Delivery::Publish { ticket, publish })) => {
                     let offered = intake.offer(now, source, ticket, publish, &mut driver);
-                    *waiting = shard.account(&mut session, ticket, offered);
+                    *waiting = shard.account(&mut tally, &mut session, ticket, offered);
                     fed = true;
                 }
-                Ok(Some(Delivery::Oversized { .. })) => shard.account_oversized(),
+                Ok(Some(Delivery::Oversized { .. })) => tally.dropped(RouteId::NONE, DropReason::Oversized),
                 Ok(None) => break,
                 Err(violation) => {
                     shard.count_violation(violation);
@@ -137,7 +137,7 @@ impl<'a> Connection<'a> {
             // The lane's task arms its timer, and takes what was refused at once.
             shard.bell.ring();
         }
-        shard.metrics().end_turn();
+        tally.publish(shard.metrics());
     }
 
     /// Whether the session may go on: nothing stalls, and its share of the memory budget is not used up.

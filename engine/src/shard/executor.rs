@@ -16,6 +16,7 @@ use super::{
     intake::Intake,
     pump,
     state::{Control, Shard, Slot},
+    tally::Tally,
 };
 use crate::{
     kafka::{ProducerError, Topics},
@@ -195,11 +196,12 @@ impl Start {
             driver: RefCell::new(driver),
             turn: RefCell::new(Turn::default()),
             bell: Bell::default(),
-            outstanding: RefCell::new(vec![0; self.settings.routes.len() + 1]),
+            tally: RefCell::new(Tally::new(self.settings.routes.len())),
             settings: self.settings,
             metrics: self.metrics,
             control: self.control,
         };
+        shard.metrics.status().core(index, cpu);
         drop(ready.send(Ok(())));
         executor.run(run(Rc::new(shard)))
     }
@@ -233,8 +235,12 @@ async fn run(shard: Rc<Shard>) -> Remains {
         spawn_local_into(connection::run(shard.clone(), slot), line).expect("the queue was just made").detach();
     }
     spawn_local_into(pump::run(shard.clone()), line).expect("the queue was just made").await;
-    let outstanding = shard.outstanding.borrow().iter().sum();
-    shard.give_up_acknowledged();
+    let mut tally = shard.tally.borrow_mut();
+    let outstanding = tally.outstanding();
+    if shard.acknowledges_at_once() {
+        tally.give_up();
+    }
+    tally.publish(shard.metrics());
     let in_lane = shard.driver.borrow().records().count() as u64;
     Remains { outstanding, in_lane }
 }
