@@ -134,6 +134,7 @@ impl<'a> Connection<'a> {
             }
             driver.flush(now, &mut shard.turn.borrow_mut());
             shard.metrics().record(Stage::Decode, micros(now, clock::now()), 1);
+            shard.record_hold_time(&mut driver);
             // The lane's task arms its timer, and takes what was refused at once.
             shard.bell.ring();
         }
@@ -188,11 +189,7 @@ impl<'a> Connection<'a> {
     /// One turn. Ready with the cause when the connection is over.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
         let now = clock::now();
-        let deadline = {
-            let mut session = self.slot.session.borrow_mut();
-            session.handle_timeout(now);
-            session.poll_timeout()
-        };
+        self.slot.session.borrow_mut().handle_timeout(now);
         self.look_at_budget(now);
         self.feed(now);
         self.look_at_budget(now);
@@ -210,10 +207,13 @@ impl<'a> Connection<'a> {
             Poll::Ready(Err(error)) => return Poll::Ready(Cause::Io(error.to_string())),
             written => written.is_ready(),
         };
-        if flushed && self.slot.session.borrow().wants_close() {
+        // Past the drain's deadline a broker that takes no bytes is not waited for.
+        let patient = !self.shard.control.is_past_deadline();
+        if (flushed || !patient) && self.slot.session.borrow().wants_close() {
             // The session knows why, and its own reason counts.
             return Poll::Ready(Cause::Shutdown);
         }
+        let deadline = self.slot.session.borrow().poll_timeout();
         let rung = self.slot.bell.poll(cx).is_ready();
         let fired = self.alarm.poll(cx, now, deadline).is_ready();
         if read || rung || fired {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, executor, spawn_local_into};
+use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, executor, spawn_local_into};
 
 use super::{
     bell::Bell,
@@ -32,6 +32,8 @@ use crate::{
 const IO_MEMORY: usize = 64 << 10;
 /// Entries of an executor's submission queue.
 const RING_DEPTH: usize = 128;
+/// Connections that a shard opens at a time; a broker that does not answer keeps one busy.
+const DIALS: usize = 4;
 /// The hot tasks must not wait behind others: a foreign wake into a queue without latency took up to 98 ms.
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -171,6 +173,7 @@ impl Start {
             .name("shard")
             .io_memory(IO_MEMORY)
             .ring_depth(RING_DEPTH)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(DIALS))
             .make();
         let executor = match made {
             Ok(executor) => executor,
