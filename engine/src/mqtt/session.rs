@@ -308,21 +308,11 @@ impl Session {
     /// # Errors
     /// The broker broke the protocol. The session then wants to close, hands out nothing more of this connection
     /// and connects again later; the driver only has to count.
-    #[inline]
     pub fn poll_publish(&mut self, now: Instant, input: &mut Input) -> Result<Option<Delivery>, Violation> {
         self.received = input.received();
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.heard(now, self.received);
         }
-        let next = self.next(now, input);
-        if let Err(violation) = next {
-            self.close(Some(violation.reason_code()), Cause::Violation(violation));
-        }
-        next
-    }
-
-    #[inline]
-    fn next(&mut self, now: Instant, input: &mut Input) -> Result<Option<Delivery>, Violation> {
         while matches!(self.state, State::Online | State::Handshake { connect_sent: true, .. }) {
             if self.is_held() && self.codec.publish_is_next(input) {
                 self.rest(now);
@@ -331,41 +321,52 @@ impl Session {
             if self.keep_alive.as_ref().is_some_and(KeepAlive::is_resting) {
                 self.rest(now);
             }
-            let Some(packet) = self.codec.decode(input)? else {
-                return Ok(None);
-            };
-            let delivery = match packet {
-                Packet::Publish { publish, alias } if self.is_online() => self.publish(publish, alias)?,
-                Packet::Skipped(skipped) if self.is_online() => self.skipped(skipped)?,
-                other => {
-                    self.control(now, other)?;
-                    None
+            // A message is moved as seldom as can be: each move of it costs as much as the checks around it.
+            match self.codec.decode(input) {
+                Ok(Some(Packet::Publish { mut publish, alias })) if self.is_online() => {
+                    match self.handle_publish(&mut publish, alias) {
+                        Ok(Some(ticket)) => return Ok(Some(Delivery::Publish { ticket, publish })),
+                        Ok(None) => {}
+                        Err(violation) => return Err(self.violated(violation)),
+                    }
                 }
-            };
-            if delivery.is_some() {
-                return Ok(delivery);
+                Ok(Some(other)) => match self.handle_control(now, other) {
+                    Ok(Some(wire)) => return Ok(Some(Delivery::Oversized { wire })),
+                    Ok(None) => {}
+                    Err(violation) => return Err(self.violated(violation)),
+                },
+                Ok(None) => return Ok(None),
+                Err(violation) => return Err(self.violated(violation)),
             }
         }
         Ok(None)
     }
 
-    fn publish(&mut self, mut publish: Publish, alias: u16) -> Result<Option<Delivery>, Violation> {
+    #[cold]
+    fn violated(&mut self, violation: Violation) -> Violation {
+        self.close(Some(violation.reason_code()), Cause::Violation(violation));
+        violation
+    }
+
+    /// The ticket of a message that is to be handed out; `None` if it is not.
+    #[inline(always)]
+    fn handle_publish(&mut self, publish: &mut Publish, alias: u16) -> Result<Option<Ticket>, Violation> {
         if alias != 0 {
             self.aliases.resolve(alias, &mut publish.topic)?;
         }
         let position = self.admit(publish.qos, publish.dup, publish.packet_id, publish.wire)?;
-        Ok(position.map(|position| Delivery::Publish { ticket: self.ticket(position), publish }))
+        Ok(position.map(|position| self.ticket(position)))
     }
 
-    #[cold]
-    fn skipped(&mut self, mut skipped: Skipped) -> Result<Option<Delivery>, Violation> {
+    /// The bytes of a skipped message that is to be reported; `None` if it is not.
+    fn handle_skipped(&mut self, mut skipped: Skipped) -> Result<Option<u32>, Violation> {
         if skipped.alias != 0 {
             self.aliases.resolve(skipped.alias, &mut skipped.topic)?;
         }
         let position = self.admit(skipped.qos, skipped.dup, skipped.packet_id, skipped.wire)?;
         Ok(position.map(|position| {
             self.window.resolve(position as u32);
-            Delivery::Oversized { wire: skipped.wire }
+            skipped.wire
         }))
     }
 
@@ -408,41 +409,37 @@ impl Session {
         Ticket::new(self.shard, self.slot, self.generation, position as u32)
     }
 
-    fn control(&mut self, now: Instant, packet: Packet) -> Result<(), Violation> {
+    /// Handles everything but a PUBLISH. Returns the bytes of a skipped one that is to be reported.
+    #[cold]
+    fn handle_control(&mut self, now: Instant, packet: Packet) -> Result<Option<u32>, Violation> {
         let online = self.is_online();
         match packet {
-            Packet::ConnAck(ack) if !online => self.connack(now, *ack),
+            Packet::Skipped(skipped) if online => return self.handle_skipped(skipped),
+            Packet::ConnAck(ack) if !online => self.handle_connack(now, *ack)?,
             Packet::PubRel { packet_id } if online => match self.open_ids.release(packet_id) {
-                Released::Early => Err(Violation::EarlyRelease),
-                released => {
-                    self.completions.push((packet_id, released == Released::Known));
-                    Ok(())
-                }
+                Released::Early => return Err(Violation::EarlyRelease),
+                released => self.completions.push((packet_id, released == Released::Known)),
             },
             Packet::SubAck { packet_id, codes } if online => {
-                self.subscriber.handle_suback(now, packet_id, &codes, &mut self.events)
+                self.subscriber.handle_suback(now, packet_id, &codes, &mut self.events)?;
             }
-            Packet::UnsubAck { packet_id } if online => self.subscriber.handle_unsuback(now, packet_id),
+            Packet::UnsubAck { packet_id } if online => self.subscriber.handle_unsuback(now, packet_id)?,
             Packet::PingResp if online => {
                 if let Some(keep_alive) = &mut self.keep_alive {
-                    keep_alive.answered();
+                    keep_alive.answered(now);
                 }
-                Ok(())
             }
-            Packet::Disconnect { reason: 0x8e, .. } if online => {
-                self.close(None, Cause::TakenOver);
-                Ok(())
-            }
+            Packet::Disconnect { reason: 0x8e, .. } if online => self.close(None, Cause::TakenOver),
             Packet::Disconnect { reason, text, server } if online => {
                 let (text, server) = (text.map(|text| text.to_string()), server.map(|server| server.to_string()));
                 self.close(None, Cause::Disconnect { reason, text, server });
-                Ok(())
             }
-            other => Err(Violation::Unexpected { packet_type: other.packet_type() }),
+            other => return Err(Violation::Unexpected { packet_type: other.packet_type() }),
         }
+        Ok(None)
     }
 
-    fn connack(&mut self, now: Instant, ack: ConnAck) -> Result<(), Violation> {
+    fn handle_connack(&mut self, now: Instant, ack: ConnAck) -> Result<(), Violation> {
         if ack.session_present && (ack.reason != 0 || self.is_clean()) {
             return Err(Violation::SessionPresent);
         }

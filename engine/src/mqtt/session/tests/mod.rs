@@ -1,6 +1,12 @@
 //! The session against a scripted broker, in virtual time.
 
+mod connection;
 mod delivery;
+mod keepalive;
+mod malformed;
+mod redelivery;
+mod shutdown;
+mod subscribe;
 
 use std::time::{Duration, Instant};
 
