@@ -369,9 +369,9 @@ fn violation(error: &DecodeError, packet_type: u8) -> Violation {
     }
 }
 
-/// ntex's own reading of a PUBLISH, for the tests to compare with.
+/// The library's own reading of a PUBLISH, for the tests to compare with.
 #[cfg(test)]
-pub(super) fn ntex_publish(protocol: Protocol, bytes: &[u8]) -> Option<(Publish, u16)> {
+pub(super) fn library_publish(protocol: Protocol, bytes: &[u8]) -> Option<(Publish, u16)> {
     let mut buffer = Buffer::copy_from_slice(bytes);
     let qos = |qos: QoS| [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce][usize::from(u8::from(qos))];
     let wire = bytes.len() as u32;

@@ -1,13 +1,17 @@
 //! The frame scanner: what lies at the front of the received bytes?
 //!
 //! It stands in front of the codec, which therefore only ever sees one complete packet whose header fits its
-//! Remaining Length. It checks what ntex does not (or does too late): size limit, reserved flags, the fewest bytes
+//! Remaining Length. It checks what the library does not (or does too late): size limit, reserved flags, the fewest bytes
 //! of a length, DUP at QoS 0. Of a PUBLISH it finds all parts, and checks the topic but for its UTF-8.
 
 use std::ops::Range;
 
 use super::{packet::kind, violation::Violation};
 use crate::message::Qos;
+
+/// Most bytes of a PUBLISH above the limit that are held to find its packet identifier and topic alias; or else the
+/// limit itself. With a longer header it cannot be skipped.
+const MAX_SKIPPED_HEADER: usize = 128 * 1024;
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +124,9 @@ pub(super) fn scan(bytes: &[u8], protocol: Protocol, max_packet: u32, skip_overs
     if packet_type == kind::PUBLISH {
         let frame = match publish(packet, header, total, protocol)? {
             Ok(frame) => frame,
+            Err(needed) if needed > MAX_SKIPPED_HEADER.max(max_packet as usize) => {
+                return Err(Violation::PacketTooLarge { size: total as u32, limit: max_packet });
+            }
             Err(needed) => return Ok(Scan::Incomplete(needed)),
         };
         return Ok(if oversized { Scan::Oversized(frame) } else { Scan::Frame(frame) });

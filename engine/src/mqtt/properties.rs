@@ -1,6 +1,6 @@
 //! The properties of a packet (MQTT 5.0 §2.2.2): which packet may have them, how often, with which values. They are
-//! checked before anything is made of them, because ntex refuses most of what is refused here without saying why,
-//! and would allocate for each of a million user properties first.
+//! checked before anything is made of them, because the library refuses most of what is refused here without saying
+//! why, and would allocate for each of a million user properties first.
 
 use super::{
     codec::{Payload, Text},

@@ -71,7 +71,7 @@ fn a_cut_packet_is_nothing() {
     }
 }
 
-/// ntex takes these for a payload of 4 GiB.
+/// The library takes these for a payload of 4 GiB.
 #[test]
 fn a_header_beyond_its_remaining_length_is_a_violation() {
     for (protocol, bytes) in [
@@ -131,6 +131,20 @@ fn a_skipped_packet_still_defines_its_alias() {
     let large = Message::new(Protocol::V5, 1, 3, vec![7; 300]).topic("the/topic").properties(&[0x23, 0, 9]).build();
     let packets = decode_with(&mut codec, &mut Input::default(), &large, 50).unwrap();
     assert!(packets[0].contains("alias: 9") && packets[0].contains("the/topic"), "{}", packets[0]);
+}
+
+#[test]
+fn a_header_too_long_to_skip_is_refused() {
+    let limits = Limits { max_packet: 1000, skip_oversized: true, ..LIMITS };
+    let mut codec = Codec::new(Protocol::V5, limits);
+    let mut input = Input::default();
+    let property = [&[0x26][..], &wire::text([b'n'; 60_000]), &wire::text([b'v'; 60_000])].concat();
+    let large = Message::new(Protocol::V5, 1, 1, "x").properties(&property.repeat(10)).build();
+    let refused = Violation::PacketTooLarge { size: large.len() as u32, limit: 1000 };
+    assert_eq!(decode_with(&mut codec, &mut input, &large, 1000), Err(refused));
+    let large = Message::new(Protocol::V5, 1, 1, vec![0; 1000]).properties(&property).build();
+    let packets = decode_with(&mut Codec::new(Protocol::V5, limits), &mut Input::default(), &large, 1000).unwrap();
+    assert!(packets[0].starts_with("Skipped"));
 }
 
 #[test]
@@ -232,10 +246,10 @@ fn message() -> impl Strategy<Value = Message> {
 
 proptest! {
     #[test]
-    fn reads_a_publish_as_ntex_does(message in message()) {
+    fn reads_a_publish_as_the_library_does(message in message()) {
         let bytes = message.build();
         let ours = decode(message.protocol, &bytes, bytes.len()).unwrap();
-        let (publish, alias) = ntex_publish(message.protocol, &bytes).unwrap();
+        let (publish, alias) = library_publish(message.protocol, &bytes).unwrap();
         prop_assert_eq!(&ours[..], &[format!("{:?}", Packet::Publish { publish, alias })][..]);
     }
 
