@@ -3,8 +3,18 @@
 //! A message travels `shard` (socket) → `mqtt` → `route` → `ring` (if another shard owns the partition) → `lane` →
 //! `kafka`; its receipt travels back and becomes the PUBACK.
 
+pub mod admin;
+pub mod bridge;
+pub mod cli;
+mod control;
+pub mod kafka;
+pub mod lane;
+pub mod logging;
 pub mod message;
 pub mod metrics;
 pub mod mqtt;
+mod probe;
+pub mod ring;
 pub mod route;
 pub mod settings;
+pub mod shard;

@@ -1,1 +1,23 @@
-//! Fairlead.
+//! Fairlead's load generator: publishes real or synthetic AIS traffic, floods a bridge as if it were the broker, and verifies
+//! in Kafka that every message arrived once, in order and unchanged.
+//!
+//! It knows nothing of the bridge that it measures. The binary `fairlead-loadgen` is a thin shell around [`publish`],
+//! [`firehose`] and [`verify`]; what they have in common is the [`stamp`] in each payload and the [`ledger`] of what was
+//! sent and acknowledged.
+
+pub mod ais;
+pub mod clock;
+pub mod cpu;
+pub mod firehose;
+pub mod latency;
+pub mod ledger;
+mod mqtt;
+mod net;
+pub mod output;
+pub mod progress;
+pub mod publish;
+pub mod sequences;
+pub mod stamp;
+pub mod verify;
+
+pub use mqtt::{Qos, Version, Violation};

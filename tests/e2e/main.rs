@@ -1,1 +1,20 @@
-fn main() {}
+//! The end-to-end tests: one binary, so that it is linked once. Those marked "real brokers" run in `tests/run`.
+
+#![allow(clippy::print_stdout, reason = "figures of a test, shown by --nocapture")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod config_faults;
+mod crash;
+mod demo;
+mod harness;
+mod kafka_faults;
+mod line;
+mod load;
+mod mapping;
+mod metrics;
+mod mqtt_brokers;
+mod mqtt_connections;
+mod mqtt_packets;
+mod scene;
+mod shutdown;
+mod tidy;

@@ -1,1 +1,34 @@
-//! Fairlead.
+//! What the end-to-end tests stand on: real servers on free ports of 127.0.0.1, the two binaries under test, a proxy
+//! and a scripted broker that do to a connection what networks and brokers do, and waiting for facts.
+//!
+//! Everything that is started here is stopped when it is dropped, and dies with the test process.
+
+mod client;
+mod evil;
+mod fairlead;
+mod http;
+mod kafka;
+mod kafka_client;
+mod loadgen;
+mod mosquitto;
+mod port;
+mod process;
+mod proxy;
+mod scratch;
+mod wait;
+
+pub mod wire;
+
+pub use client::Client;
+pub use evil::{Connection, EvilBroker};
+pub use fairlead::{Config, Fairlead, Finished, fairlead, fairlead_path, metric};
+pub use http::{Metrics, Response, get};
+pub use kafka::{Kafka, MockKafka};
+pub use kafka_client::{KafkaClient, Record};
+pub use loadgen::{Loadgen, recorded_ais};
+pub use mosquitto::Mosquitto;
+pub use port::free_port;
+pub use process::Process;
+pub use proxy::{Direction, Packet, Proxy};
+pub use scratch::{Scratch, unique};
+pub use wait::{during, now, pause, wait_for, wait_until};

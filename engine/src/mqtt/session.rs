@@ -275,7 +275,8 @@ impl Session {
 
     /// Whether nothing more may be handed out for now: paused, or the window is full. On 3.1.1, where the broker
     /// does not know of the receive maximum, that is how it is kept.
-    fn is_held(&self) -> bool {
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         self.paused
             || self.window.is_full()
             || self.codec.protocol() == Protocol::V311
@@ -367,6 +368,12 @@ impl Session {
         self.window.in_flight()
     }
 
+    /// Messages at any QoS that are not safe.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.window.unacknowledged()
+    }
+
     /// Bytes received since the oldest message that is not safe, it included: what the session may pin.
     #[must_use]
     pub fn unacknowledged_bytes(&self) -> u64 {
@@ -381,10 +388,10 @@ impl Session {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 fn codec(source: &Source, protocol: Protocol) -> Codec {
     let Source { max_packet, skip_oversized, .. } = *source;
     Codec::new(protocol, Limits { max_packet, skip_oversized, topic_alias_maximum: TOPIC_ALIAS_MAXIMUM })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,14 @@
 //! From an MQTT topic to a Kafka topic, partition and key: pure functions.
 
+mod cache;
+pub mod cover;
 mod filter;
+pub mod partition;
+mod record;
+mod table;
 mod template;
 
 pub use filter::{Filter, FilterError};
-pub use template::{Template, TemplateError};
+pub use record::record;
+pub use table::{Decision, Entry, Key, Table, TopicDirectory};
+pub use template::{Template, TemplateError, legal_topic};

@@ -1,12 +1,95 @@
-//! The resolved configuration: what the file, the environment and the flags come to. `file` is the shape of the
-//! file, `resolve` turns it into [`Settings`] or into every problem at once.
+//! The configuration: what defaults, files, environment and flags come to.
+//!
+//! [`load`] goes these steps. `layers` merges what was written into one tree of values (`node`), each with its
+//! [`Origin`]: TOML by `document`, then environment and flags, then `secret` puts secrets in place. `reader` reads the
+//! tree into the shape of the `file`, whose types (`units`) read themselves. `resolve`, with `sources`, `routes` and
+//! `plan`, checks what must hold between keys and makes [`Settings`]. No step stops at the first problem.
+//!
+//! No configuration library does the layers: those that were looked at forget line and column, cannot address
+//! elements of lists, or stop at the first mistake.
+
+mod address;
+mod document;
+mod facts;
+mod file;
+mod host;
+mod layers;
+mod node;
+mod origin;
+mod plan;
+mod problem;
+mod property;
+mod reader;
+mod resolve;
+mod routes;
+mod secret;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod units;
 
 use std::{net::SocketAddr, time::Duration};
+
+pub use host::Host;
+pub use layers::{ENVIRONMENT_PREFIX, Layers};
+pub use origin::Origin;
+pub use problem::{MAX_PROBLEMS, Problem};
+pub use secret::Secrets;
 
 use crate::{
     message::Qos,
     route::{Filter, Template},
 };
+
+/// A commented configuration with every key and default.
+pub const SAMPLE: &str = include_str!("sample.toml");
+
+/// A configuration that was read: the settings, or what is wrong, and where each value comes from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings; `None` where there are problems.
+    pub settings: Option<Settings>,
+    /// Everything that is wrong, in the order of the text; at most [`MAX_PROBLEMS`] and a line that counts the rest.
+    pub problems: Vec<Problem>,
+    /// What is worth knowing and not wrong; only where there are no problems.
+    pub notes: Vec<Problem>,
+    /// Every value, secrets hidden.
+    pub values: Vec<Shown>,
+    /// What must not be printed; for texts made of [`Loaded::settings`].
+    pub secrets: Secrets,
+}
+
+/// One value of the configuration, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The key, as `--set` addresses it.
+    pub key: String,
+    /// The value as TOML writes it; a secret is `***`.
+    pub value: String,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// Reads a configuration. Files and secret files are read, nothing is connected.
+#[must_use]
+pub fn load(layers: &Layers, host: &Host) -> Loaded {
+    let mut log = problem::Log::default();
+    let places = reader::Places::default();
+    let root = layers.read(&mut log);
+    let file = reader::read(&root, &places, &log);
+    let resolver = resolve::Resolver { host, places: &places, log: &log, root: root.origin.clone() };
+    let settings = resolve::settings(&file, &resolver);
+    if let (Some(settings), Some(file)) = (&settings, file.get()) {
+        facts::note(settings, file, &resolver);
+    }
+    let mut values = Vec::new();
+    root.leaves("", &mut |key, node| {
+        let (key, value) = (problem::printable(key), problem::printable(&node.shown()));
+        values.push(Shown { key, value: log.secrets.redact(&value), origin: node.origin.clone() });
+    });
+    let (problems, notes, secrets) = log.into_parts();
+    Loaded { settings, problems, notes, values, secrets }
+}
 
 /// Everything the bridge needs to run. All limits are already checked against each other.
 #[derive(Clone, Debug)]
@@ -21,6 +104,39 @@ pub struct Settings {
     pub engine: Engine,
     /// The admin endpoint; `None` is off.
     pub admin: Option<SocketAddr>,
+}
+
+/// One session's place in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Index of its source.
+    pub source: usize,
+    /// Index in the source's sessions.
+    pub session: usize,
+    /// Index among all sessions.
+    pub number: usize,
+    /// The shard that owns it.
+    pub shard: usize,
+    /// Its slot in that shard.
+    pub slot: usize,
+}
+
+impl Settings {
+    /// Every session and its shard: in turn, so that each shard has as many as the next.
+    pub fn plan(&self) -> impl Iterator<Item = Planned> {
+        let shards = self.engine.cpus.len();
+        let sessions = self.sources.iter().enumerate();
+        sessions
+            .flat_map(|(source, settings)| (0..settings.sessions.len()).map(move |session| (source, session)))
+            .enumerate()
+            .map(move |(number, (source, session))| Planned {
+                source,
+                session,
+                number,
+                shard: number % shards,
+                slot: number / shards,
+            })
+    }
 }
 
 /// Which MQTT version a source speaks.
@@ -82,7 +198,7 @@ pub struct Source {
     pub urls: Vec<Address>,
     /// MQTT version.
     pub version: Version,
-    /// Whether the TCP connection is a shared-subscription member: the group's name.
+    /// The shared-subscription group (MQTT 5.0 §4.8.2), of which every session takes all filters; `None` is no sharing.
     pub share: Option<String>,
     /// The QoS asked for in SUBSCRIBE.
     pub qos: Qos,
@@ -101,7 +217,7 @@ pub struct Source {
     /// Receive Maximum (MQTT 5.0 §3.1.2.11.3); on 3.1.1 local back-pressure. At least 1.
     pub receive_maximum: u16,
     /// User name.
-    pub username: Option<String>,
+    pub username: Option<Secret>,
     /// Password.
     pub password: Option<Secret>,
     /// The sessions, in order: client id and what each subscribes to.
@@ -125,6 +241,15 @@ pub struct Subscription {
     /// Subscription Identifier (MQTT 5.0 §3.8.2.1.2), where filters of this source overlap only partly. Identifiers
     /// rise in the order of the routes, so that of the copies of one message the lowest counts.
     pub id: Option<u32>,
+}
+
+impl Subscription {
+    /// The filter without `$share/group/`: what topics are matched against.
+    #[must_use]
+    pub fn bare(&self) -> &str {
+        let shared = self.filter.strip_prefix("$share/").and_then(|shared| shared.split_once('/'));
+        shared.map_or(self.filter.as_str(), |(_, filter)| filter)
+    }
 }
 
 /// Who produces the records of a route.
@@ -219,4 +344,29 @@ pub struct Engine {
     pub memory: usize,
     /// Longest wait for what is in flight at shutdown.
     pub drain: Duration,
+}
+
+#[cfg(test)]
+impl Settings {
+    /// Settings with no source and no route, for tests of the Kafka side.
+    pub(crate) fn minimal(brokers: &str) -> Settings {
+        Settings {
+            sources: Vec::new(),
+            routes: Vec::new(),
+            kafka: Kafka {
+                brokers: brokers.to_owned(),
+                properties: Vec::new(),
+                create: None,
+                linger: Duration::from_millis(1),
+            },
+            engine: Engine {
+                cpus: vec![0],
+                kafka_cpus: None,
+                ack: Ack::Kafka,
+                memory: 64 << 20,
+                drain: Duration::from_secs(30),
+            },
+            admin: None,
+        }
+    }
 }

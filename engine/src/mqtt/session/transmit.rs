@@ -6,6 +6,7 @@ use super::{Session, State, alias::TOPIC_ALIAS_MAXIMUM, event::Cause};
 use crate::{
     message::Qos,
     mqtt::packet::{self, Connect},
+    settings::Secret,
 };
 
 impl Session {
@@ -47,7 +48,7 @@ impl Session {
                 receive_maximum: source.receive_maximum,
                 max_packet: source.announce_max_packet.then_some(source.max_packet),
                 topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
-                username: source.username.as_deref(),
+                username: source.username.as_ref().map(Secret::expose),
                 password: source.password.as_ref(),
             },
             out,

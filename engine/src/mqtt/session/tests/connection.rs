@@ -22,7 +22,7 @@ fn next_attempt(world: &mut World) -> (String, Duration) {
 #[test]
 fn connects_as_configured() {
     let full = Source {
-        username: Some("harbour".into()),
+        username: Some(Secret::new("harbour".into())),
         password: Some(Secret::new("secret".into())),
         announce_max_packet: true,
         session_expiry: 258,

@@ -1,0 +1,50 @@
+//! The lane from a record to its receipt, with a producer that confirms at once: what the lane itself costs.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fairlead::{
+    kafka::{Report, Verdict},
+    lane::Lane,
+    message::{Record, RouteId, Ticket, TopicId},
+};
+
+const TURN: u32 = 2048;
+const PARTITIONS: u32 = 9;
+
+fn turn(lane: &mut Lane, now: Instant, inside: &mut Vec<Record>) {
+    for position in 0..TURN {
+        let ticket = Ticket::new(0, 0, 0, position);
+        let partition = position % PARTITIONS;
+        let record =
+            Record { ticket, topic: TopicId(0), route: RouteId(0), partition, key: None, value: None, headers: None };
+        lane.handle_record(now, record);
+    }
+    while let Some(ready) = lane.poll_ready(now) {
+        let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
+        inside.extend(ready.records.drain(..most));
+        lane.handle_produced(now, topic, partition, most);
+    }
+    for record in inside.drain(..) {
+        let report = Report { record, order: 0, verdict: Verdict::Delivered };
+        black_box(lane.handle_report(now, report));
+    }
+}
+
+fn lane(c: &mut Criterion) {
+    let mut group = c.benchmark_group("lane");
+    group.throughput(Throughput::Elements(u64::from(TURN)));
+    group.bench_function("record to receipt", |b| {
+        let now = fairlead_benches::start();
+        let mut lane = Lane::new(Duration::from_millis(1));
+        let mut inside = Vec::new();
+        b.iter(|| turn(&mut lane, now, &mut inside));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, lane);
+criterion_main!(benches);

@@ -1,0 +1,166 @@
+//! The composition root: settings in, a running bridge out.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    admin::{self, AdminError},
+    control,
+    kafka::{ClientError, Resolver, Topics},
+    logging::LogStats,
+    metrics::{Layout, Ledger, Metrics, SessionLabel},
+    settings::{Ack, Planned, Settings},
+    shard::{Remains, ShardError, Shards, dial},
+};
+
+/// How the bridge is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// End at once when a broker or Kafka cannot be reached, instead of waiting for it.
+    pub fail_fast: bool,
+}
+
+/// Why the bridge did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The admin endpoint's address cannot be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A shard did not start.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// The Kafka client did not start, or with `fail_fast` no broker answers.
+    #[error(transparent)]
+    Kafka(#[from] ClientError),
+    /// With `fail_fast`: no MQTT broker of a source answers.
+    #[error("source `{source_name}`: no MQTT broker answers: {why}")]
+    Mqtt {
+        /// The source.
+        source_name: String,
+        /// Each address and what happened there.
+        why: String,
+    },
+}
+
+/// How the bridge ended.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The final ledger.
+    pub ledger: Ledger,
+    /// Records that Fairlead had not acknowledged: the broker sends them again.
+    pub unacknowledged: u64,
+    /// Records acknowledged under `ack = "memory"` and lost at this exit.
+    pub lost: u64,
+    /// What does not add up; empty is good.
+    pub imbalance: Vec<String>,
+}
+
+/// A running bridge.
+pub struct Bridge {
+    shards: Shards,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    control: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Bridge {
+    /// Starts everything: the admin endpoint, the control thread, the shards. `logs` is what the log tells of itself.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running but what ends with the process.
+    pub fn start(settings: Settings, options: Options, logs: Arc<LogStats>) -> Result<Bridge, StartError> {
+        let settings = Arc::new(settings);
+        let resolver = Arc::new(Resolver::new(&settings)?);
+        if options.fail_fast {
+            reach(&settings, &resolver)?;
+        }
+        let listener = settings.admin.map(admin::bind).transpose()?;
+        let metrics = Metrics::new(layout(&settings));
+        let topics = Arc::new(Topics::default());
+        let shards = Shards::start(&settings, &metrics, &topics)?;
+        let (stop, stopped) = watch::channel(false);
+        let control = control::Control {
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            topics,
+            doorbells: shards.doorbells().clone(),
+            resolver,
+            listener,
+            logs,
+            stopped,
+        };
+        let control = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || control.run())
+            .map_err(|error| ShardError::Thread { shard: 0, why: error.to_string() })?;
+        Ok(Bridge { shards, settings, metrics, control, stop })
+    }
+
+    /// The metrics, which go on after the bridge has ended.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Stops reading, waits for what is in flight, at most `[engine] drain`, acknowledges it and disconnects.
+    #[must_use]
+    pub fn stop(self) -> Summary {
+        self.shards.drain();
+        let drained = self.shards.wait(self.settings.engine.drain);
+        self.shards.end_drain();
+        let remains = self.shards.join();
+        self.stop.send_replace(true);
+        let _ = self.control.join();
+        summarize(&self.settings, &self.metrics, &remains, drained)
+    }
+}
+
+fn layout(settings: &Settings) -> Layout {
+    let session = |planned: Planned| {
+        let source = &settings.sources[planned.source];
+        let client_id = source.sessions[planned.session].client_id.clone();
+        SessionLabel { source: source.name.clone(), client_id, shard: planned.shard }
+    };
+    Layout {
+        shards: settings.engine.cpus.len(),
+        routes: settings.routes.iter().map(|route| route.from.as_mqtt()).collect(),
+        sessions: settings.plan().map(session).collect(),
+    }
+}
+
+/// The last look at the ledger.
+fn summarize(settings: &Settings, metrics: &Metrics, remains: &[Remains], drained: bool) -> Summary {
+    let (outstanding, in_lanes) =
+        remains.iter().fold((0, 0), |sums, shard| (sums.0 + shard.outstanding, sums.1 + shard.in_lane));
+    let memory = settings.engine.ack == Ack::Memory;
+    let ledger = Ledger::of(metrics);
+    let mut imbalance: Vec<String> = ledger.imbalance().iter().map(ToString::to_string).collect();
+    if drained && outstanding != in_lanes {
+        imbalance.push(format!("{outstanding} records have no receipt, but the lanes hold {in_lanes}"));
+    }
+    let (unacknowledged, lost) = if memory { (0, outstanding) } else { (outstanding, 0) };
+    Summary { ledger, unacknowledged, lost, imbalance }
+}
+
+/// With `fail_fast`: whether both sides answer now.
+fn reach(settings: &Settings, resolver: &Resolver) -> Result<(), StartError> {
+    for source in &settings.sources {
+        let mut failed = Vec::new();
+        for address in &source.urls {
+            match dial(address) {
+                Ok(_) => break,
+                Err(error) => failed.push(format!("{address}: {error}")),
+            }
+        }
+        if failed.len() == source.urls.len() {
+            return Err(StartError::Mqtt { source_name: source.name.clone(), why: failed.join("; ") });
+        }
+    }
+    resolver.cluster()?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Exit codes.
+
+use std::process::ExitCode;
+
+/// How the process ends. The numbers from 64 on are those of `sysexits.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All is well.
+    Success = 0,
+    /// A message was lost, or the ledger does not balance.
+    Lost = 1,
+    /// The command line cannot be understood; clap ends with this too.
+    Usage = 2,
+    /// The demo could not tell, because an embedded broker discarded messages.
+    Inconclusive = 3,
+    /// With `--fail-fast` or `check --connect`: a broker or Kafka cannot be reached.
+    Unavailable = 69,
+    /// Another process has what is needed, such as the admin port.
+    Taken = 75,
+    /// The configuration or the host does not allow to start.
+    Config = 78,
+    /// A second signal ended it at once.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// Every code, in order.
+    pub const ALL: [Exit; 8] = [
+        Exit::Success,
+        Exit::Lost,
+        Exit::Usage,
+        Exit::Inconclusive,
+        Exit::Unavailable,
+        Exit::Taken,
+        Exit::Config,
+        Exit::Interrupted,
+    ];
+
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What it means.
+    fn meaning(self) -> &'static str {
+        match self {
+            Exit::Success => "all is well",
+            Exit::Lost => "a message was lost, or the ledger does not balance",
+            Exit::Usage => "the command line cannot be understood",
+            Exit::Inconclusive => "demo: no verdict, an embedded broker discarded messages",
+            Exit::Unavailable => "--fail-fast, check --connect: a broker or Kafka cannot be reached",
+            Exit::Taken => "another process has what is needed (the port of [admin])",
+            Exit::Config => "the configuration, or the host (io_uring, memlock), does not allow to start",
+            Exit::Interrupted => "a second signal ended it at once",
+        }
+    }
+
+    /// The table for `--help`.
+    pub(super) fn table() -> String {
+        let lines: Vec<String> =
+            Exit::ALL.iter().map(|exit| format!("  {:>3}  {}", exit.code(), exit.meaning())).collect();
+        format!("Exit codes:\n{}", lines.join("\n"))
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_in_the_table_once() {
+        let table = Exit::table();
+        for exit in Exit::ALL {
+            let lines = table.lines().filter(|line| line.trim_start().starts_with(&format!("{}  ", exit.code())));
+            assert_eq!(lines.count(), 1, "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The command line. Only here is anything printed to standard output.
+
+mod check;
+mod connect;
+mod exit;
+mod plan;
+mod run;
+mod sample;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use connect::{Broker, Cluster, Found};
+pub use exit::Exit;
+
+use crate::settings::{self, Host, Layers, Loaded};
+
+/// Moves MQTT messages into Apache Kafka; nothing acknowledged is lost.
+#[derive(Debug, Parser)]
+#[command(name = "fairlead", version, after_help = Exit::table())]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge until SIGTERM or SIGINT.
+    Run(run::Run),
+    /// Print the plan, where each value comes from, and everything that is wrong.
+    Check(check::Check),
+    /// Print a commented configuration with every key and default.
+    Sample,
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Debug)]
+struct Configuration {
+    /// A configuration file; of several a later one wins. The environment (FAIRLEAD__KAFKA__BROKERS,
+    /// FAIRLEAD__SOURCE__0__QOS) goes over the files.
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// A single value over files and environment, such as kafka.brokers=10.0.0.1:9092 or source.0.qos=2.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+impl Configuration {
+    /// Reads the configuration.
+    fn load(self, host: &Host) -> Loaded {
+        let environment = std::env::vars_os().collect();
+        settings::load(&Layers { files: self.config, environment, flags: self.set }, host)
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, such as kafka.brokers=127.0.0.1:9092".to_owned()),
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Run(run) => with_host(|host| run.run(host)),
+        Command::Check(check) => with_host(|host| check.run(host)),
+        Command::Sample => sample::run(),
+    };
+    exit.into()
+}
+
+fn with_host(command: impl FnOnce(&Host) -> Exit) -> Exit {
+    match Host::detect() {
+        Ok(host) => command(&host),
+        Err(error) => {
+            eprintln!("fairlead: the system does not say which cores may be used: {error}");
+            Exit::Config
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has seen enough and is gone is no failure.
+fn print(text: &str, exit: Exit) -> Exit {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("fairlead: standard output cannot be written: {error}");
+            Exit::Unavailable
+        }
+        _ => exit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_every_exit_code() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.contains(&Exit::table()), "{help}");
+    }
+
+    #[test]
+    fn a_pair_needs_a_key_and_an_equals_sign() {
+        assert_eq!(key_and_value("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+        assert_eq!(key_and_value("a="), Ok(("a".to_owned(), String::new())));
+        assert!(key_and_value("a").is_err());
+        assert!(key_and_value("=a").is_err());
+    }
+}

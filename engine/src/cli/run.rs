@@ -1,0 +1,129 @@
+//! `fairlead run`: the bridge itself.
+
+use std::{io, process};
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Configuration, Exit, print};
+use crate::{
+    bridge::{Bridge, Options, StartError, Summary},
+    logging,
+    settings::{Host, Settings},
+    shard::{ShardError, clock},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    #[command(flatten)]
+    configuration: Configuration,
+    /// End at once where a broker or Kafka cannot be reached, instead of waiting for it.
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+impl Run {
+    pub(super) fn run(self, host: &Host) -> Exit {
+        let loaded = self.configuration.load(host);
+        for note in &loaded.notes {
+            eprintln!("note: {note}");
+        }
+        for problem in &loaded.problems {
+            eprintln!("error: {problem}");
+        }
+        match loaded.settings {
+            Some(settings) => bridge(settings, Options { fail_fast: self.fail_fast }),
+            None => Exit::Config,
+        }
+    }
+}
+
+fn bridge(settings: Settings, options: Options) -> Exit {
+    let logging = match logging::init(clock::now) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Exit::Config;
+        }
+    };
+    let signals = tokio::runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
+        let signals = runtime.block_on(async { Signals::new() })?;
+        Ok((runtime, signals))
+    });
+    let (runtime, mut signals) = match signals {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: signals cannot be handled: {error}; raise the limit on open files (ulimit -n)");
+            return Exit::Config;
+        }
+    };
+    let bridge = match Bridge::start(settings, options, logging.stats()) {
+        Ok(bridge) => bridge,
+        Err(error) => {
+            logging.flush();
+            eprintln!("error: {error}");
+            return exit_of(&error);
+        }
+    };
+    runtime.block_on(signals.next());
+    tracing::info!("stopping: reading ends, what is in flight is acknowledged; a second signal ends at once");
+    let stopping = std::thread::spawn(move || bridge.stop());
+    std::thread::spawn(move || {
+        runtime.block_on(signals.next());
+        process::exit(i32::from(Exit::Interrupted.code()));
+    });
+    let summary = stopping.join();
+    logging.flush();
+    summary.map_or(Exit::Lost, |summary| report(&summary))
+}
+
+/// The signals that end the bridge.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Admin(crate::admin::AdminError::Taken { .. }) => Exit::Taken,
+        StartError::Kafka(crate::kafka::ClientError::Unreachable { .. }) | StartError::Mqtt { .. } => Exit::Unavailable,
+        StartError::Shard(ShardError::Executor { .. } | ShardError::Thread { .. } | ShardError::Producer(_))
+        | StartError::Admin(_)
+        | StartError::Kafka(_) => Exit::Config,
+    }
+}
+
+/// The ledger and what follows from it.
+fn report(summary: &Summary) -> Exit {
+    let mut text = summary.ledger.table();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    if summary.unacknowledged > 0 {
+        text += &format!(
+            "{} messages were not confirmed in time and are not acknowledged: the brokers send them again\n",
+            summary.unacknowledged
+        );
+    }
+    if summary.lost > 0 {
+        text += &format!("{} messages were acknowledged under ack = \"memory\" and are lost\n", summary.lost);
+    }
+    for imbalance in &summary.imbalance {
+        text += &format!("the ledger does not balance, which is a bug: {imbalance}\n");
+    }
+    let failed = summary.lost > 0 || !summary.imbalance.is_empty();
+    print(&text, if failed { Exit::Lost } else { Exit::Success })
+}

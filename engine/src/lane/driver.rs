@@ -1,0 +1,222 @@
+//! Drives one shard's lane: carries records and receipts between the rings, the lane and the producer. It decides
+//! nothing.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::{BATCH, LIMIT, Lane};
+use crate::{
+    kafka::{Event, Producer, ProducerError, Topics},
+    message::{Receipt, Record},
+    ring::Port,
+    settings::Settings,
+};
+
+/// What one turn of [`Driver::poll`] brought.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// Receipts for sessions of this shard.
+    pub receipts: Vec<Receipt>,
+    /// What librdkafka said.
+    pub events: Vec<Event>,
+    /// Records that came from other shards.
+    pub from_ring: usize,
+    /// Whether a new producer took the place of one that failed.
+    pub replaced: bool,
+}
+
+/// One shard's lane, its producer and its ends of the rings.
+#[derive(Debug)]
+pub struct Driver {
+    lane: Lane,
+    producer: Producer,
+    port: Port,
+    topics: Arc<Topics>,
+    settings: Arc<Settings>,
+    fatal: bool,
+    handed_over: u64,
+    batches: u64,
+}
+
+impl Driver {
+    /// Starts the shard's producer.
+    ///
+    /// # Errors
+    /// See [`ProducerError`].
+    pub fn new(settings: Arc<Settings>, topics: Arc<Topics>, port: Port) -> Result<Driver, ProducerError> {
+        let producer = start_producer(&settings, &topics, &port)?;
+        let lane = Lane::new(settings.kafka.linger);
+        Ok(Driver { lane, producer, port, topics, settings, fatal: false, handed_over: 0, batches: 0 })
+    }
+
+    /// The state machine.
+    #[must_use]
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// The shard's ends of the rings.
+    #[must_use]
+    pub fn port(&self) -> &Port {
+        &self.port
+    }
+
+    /// Records handed to librdkafka so far, and in how many calls.
+    #[must_use]
+    pub fn handed_over(&self) -> (u64, u64) {
+        (self.handed_over, self.batches)
+    }
+
+    /// Every record of this lane, inside librdkafka or not.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.lane.records().chain(self.producer.records())
+    }
+
+    /// Gives a record to the lane of shard `to`.
+    ///
+    /// # Errors
+    /// Gives the record back when that lane, or the ring to it, is full.
+    #[expect(clippy::result_large_err, reason = "the record comes back by value: no allocation a message")]
+    pub fn offer(&mut self, now: Instant, to: usize, record: Record) -> Result<(), Record> {
+        if to != self.port.shard() {
+            return self.port.send(to, record);
+        }
+        if self.lane.is_full() {
+            return Err(record);
+        }
+        self.lane.handle_record(now, record);
+        Ok(())
+    }
+
+    /// A session has all in flight that it may: what it sent must not wait for more.
+    pub fn saturated(&mut self) {
+        self.lane.handle_saturated();
+        self.port.send_saturated();
+    }
+
+    /// Ends a turn that offered records: sends the batch if it is due, and rings for other shards.
+    pub fn flush(&mut self, now: Instant, turn: &mut Turn) {
+        if self.lane.is_due(now) && !self.fatal {
+            self.send(now, turn);
+        }
+        self.port.ring();
+    }
+
+    /// Takes everything that waits: records from other shards, delivery reports, receipts from other shards.
+    pub fn poll(&mut self, now: Instant, turn: &mut Turn) {
+        let room = BATCH.min(LIMIT.saturating_sub(self.lane.len()));
+        let lane = &mut self.lane;
+        turn.from_ring += self.port.take_records(room, |record| lane.handle_record(now, record));
+        if self.port.take_saturated() {
+            self.lane.handle_saturated();
+        }
+        self.lane.handle_timeout(now);
+        self.take_reports(now, turn);
+        if self.fatal && self.producer.in_flight() == 0 {
+            turn.replaced = self.replace();
+        }
+        self.flush(now, turn);
+        self.port.take_receipts(|receipt| turn.receipts.push(receipt));
+    }
+
+    /// When the lane wants to be polled again although nothing came.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        // A failed producer is waited for by its reports, which ring.
+        if self.fatal { None } else { self.lane.poll_timeout() }
+    }
+
+    /// See [`Lane::take_hold_time`].
+    pub fn take_hold_time(&mut self) -> Option<Duration> {
+        self.lane.take_hold_time()
+    }
+
+    /// See [`Lane::take_confirm_time`].
+    pub fn take_confirm_time(&mut self) -> Duration {
+        self.lane.take_confirm_time()
+    }
+
+    fn send(&mut self, now: Instant, turn: &mut Turn) {
+        let mut refused = Vec::new();
+        while let Some(ready) = self.lane.poll_ready(now) {
+            let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
+            self.producer.produce(topic, partition, ready.records, ready.most, |report| refused.push(report));
+            let count = before - ready.records.len();
+            self.lane.handle_produced(now, topic, partition, count);
+            self.handed_over += count as u64;
+            self.batches += 1;
+        }
+        for report in refused {
+            self.settle(now, report, turn);
+        }
+    }
+
+    fn take_reports(&mut self, now: Instant, turn: &mut Turn) {
+        let (lane, port) = (&mut self.lane, &mut self.port);
+        self.producer.poll(
+            |report| {
+                if let Some(receipt) = lane.handle_report(now, report) {
+                    deliver(port, receipt, &mut turn.receipts);
+                }
+            },
+            |event| turn.events.push(event),
+        );
+        if !self.fatal && turn.events.iter().any(|event| matches!(event, Event::Fatal(_))) {
+            self.fatal = true;
+            self.producer.purge();
+        }
+    }
+
+    fn settle(&mut self, now: Instant, report: crate::kafka::Report, turn: &mut Turn) {
+        if let Some(receipt) = self.lane.handle_report(now, report) {
+            deliver(&mut self.port, receipt, &mut turn.receipts);
+        }
+    }
+
+    /// Puts a new producer in the place of one that failed; tried again at the next turn when it cannot start.
+    fn replace(&mut self) -> bool {
+        match start_producer(&self.settings, &self.topics, &self.port) {
+            Ok(producer) => {
+                let failed = std::mem::replace(&mut self.producer, producer);
+                self.fatal = false;
+                // Destroying waits for librdkafka's threads, which an executor must not.
+                drop(thread::spawn(move || drop(failed)));
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "no new producer after a fatal error; trying again");
+                false
+            }
+        }
+    }
+}
+
+fn deliver(port: &mut Port, receipt: Receipt, local: &mut Vec<Receipt>) {
+    if receipt.ticket.shard() == port.shard() {
+        local.push(receipt);
+    } else {
+        port.send_receipt(receipt);
+    }
+}
+
+/// librdkafka's threads inherit the affinity of the thread that starts the producer.
+fn start_producer(settings: &Arc<Settings>, topics: &Arc<Topics>, port: &Port) -> Result<Producer, ProducerError> {
+    let (settings, topics, doorbells, shard) =
+        (settings.clone(), topics.clone(), port.doorbells().clone(), port.shard());
+    let start = move || {
+        if let Some(cpus) = &settings.engine.kafka_cpus {
+            let mut set = CpuSet::new();
+            cpus.iter().for_each(|cpu| set.set(*cpu));
+            if let Err(error) = sched_setaffinity(None, &set) {
+                tracing::warn!(?cpus, %error, "librdkafka's threads stay on the shard's core");
+            }
+        }
+        Producer::new(&settings, LIMIT, topics, doorbells, shard)
+    };
+    thread::spawn(start).join().expect("starting a producer does not panic")
+}

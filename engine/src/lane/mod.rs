@@ -1,0 +1,16 @@
+//! What happens to a record between its session and Kafka: sans-IO, so that it is tested without Kafka, disk or clock.
+//!
+//! Records come in by [`Lane::handle_record`] and leave by [`Lane::poll_ready`], in order for each partition. The lane
+//! holds the batch: it is due when all that a session may have in flight is here, when it is full, or after `linger`.
+//! Delivery reports come in by [`Lane::handle_report`] and leave as receipts. A partition whose record failed for a
+//! while is retried by [`retry`]; nothing overtakes what failed.
+
+mod driver;
+#[expect(clippy::module_inception, reason = "the state machine gives the folder its name")]
+mod lane;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+pub use driver::{Driver, Turn};
+pub use lane::{BATCH, Hold, LIMIT, Lane, Ready};

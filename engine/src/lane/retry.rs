@@ -1,0 +1,134 @@
+//! Retry of one partition: after the first record that failed for a while nothing more is produced until every report
+//! is in; then what failed goes back to the front, in the order in which it was produced.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    kafka::{HoldReason, Report, Verdict},
+    message::{DropReason, Record},
+};
+
+/// First wait before failed records are sent again.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest wait before failed records are sent again.
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// What became of a report.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// The record is safe.
+    Delivered(Record),
+    /// The record can never be delivered.
+    Dropped(Record, DropReason),
+    /// The record stays with the lane.
+    Kept,
+}
+
+/// State of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    /// What failed, with its order of production.
+    failed: Vec<(u64, Record)>,
+    /// Why, for `/readyz`.
+    reason: Option<HoldReason>,
+    backoff: Option<Duration>,
+    until: Option<Instant>,
+    /// Records at the front that are sent one at a time, because their batch was refused and one of them is the cause.
+    singly: usize,
+}
+
+impl Retry {
+    /// Whether records are sent one at a time.
+    pub(super) fn is_single(&self) -> bool {
+        self.singly > 0
+    }
+
+    /// How many records may be produced now, with `in_flight` of them inside librdkafka.
+    pub(super) fn allowance(&self, now: Instant, in_flight: usize) -> usize {
+        let waits = !self.failed.is_empty() || self.until.is_some_and(|until| now < until);
+        match (waits, self.singly) {
+            (true, _) => 0,
+            (false, 0) => usize::MAX,
+            (false, _) => usize::from(in_flight == 0),
+        }
+    }
+
+    /// When the partition may go on.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Why the partition is on hold.
+    pub(super) fn hold(&self) -> Option<HoldReason> {
+        self.reason
+    }
+
+    /// Number of failed records that wait here.
+    pub(super) fn failed(&self) -> usize {
+        self.failed.len()
+    }
+
+    /// The failed records that wait here.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.failed.iter().map(|(_, record)| record)
+    }
+
+    /// Takes one report.
+    pub(super) fn settle(&mut self, report: Report) -> Settled {
+        match report.verdict {
+            Verdict::Delivered => {
+                self.succeed();
+                Settled::Delivered(report.record)
+            }
+            Verdict::Final(reason) => {
+                self.singly = self.singly.saturating_sub(1);
+                Settled::Dropped(report.record, reason)
+            }
+            Verdict::Suspect(reason) if self.singly > 0 => {
+                self.singly -= 1;
+                Settled::Dropped(report.record, reason)
+            }
+            Verdict::Suspect(_) => {
+                self.failed.push((report.order, report.record));
+                Settled::Kept
+            }
+            Verdict::Hold(reason) => {
+                self.reason = Some(reason);
+                self.failed.push((report.order, report.record));
+                Settled::Kept
+            }
+        }
+    }
+
+    fn succeed(&mut self) {
+        self.singly = self.singly.saturating_sub(1);
+        if self.failed.is_empty() {
+            self.reason = None;
+            self.backoff = None;
+        }
+    }
+
+    /// What failed, in order of production, to be put in front of what waits; call it when the last report is in.
+    pub(super) fn take_failed(&mut self, now: Instant) -> impl DoubleEndedIterator<Item = Record> + use<> {
+        let mut failed = std::mem::take(&mut self.failed);
+        failed.sort_unstable_by_key(|(order, _)| *order);
+        if self.reason.is_some() {
+            let backoff = self.backoff.map_or(FIRST_BACKOFF, |backoff| (backoff * 2).min(LAST_BACKOFF));
+            self.backoff = Some(backoff);
+            self.until = Some(now + backoff);
+        } else {
+            // A batch was refused: one of these is the cause, and alone it shows.
+            self.singly = failed.len();
+        }
+        failed.into_iter().map(|(_, record)| record)
+    }
+
+    /// Ends the wait when it is over.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let over = self.until.is_some_and(|until| now >= until);
+        if over {
+            self.until = None;
+        }
+        over
+    }
+}

@@ -1,0 +1,176 @@
+//! The lane against a producer made of a queue: no Kafka, no clock.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::{
+    kafka::{HoldReason, Report, Verdict},
+    message::{DropReason, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
+};
+
+const TOPIC: TopicId = TopicId(0);
+const LINGER: Duration = Duration::from_millis(1);
+
+/// What is "inside librdkafka": per partition, with the order of production.
+struct World {
+    lane: Lane,
+    now: Instant,
+    inside: Vec<VecDeque<(u64, Record)>>,
+    produced: Vec<Vec<u32>>,
+    order: u64,
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "an Instant to start from; virtual time from here on")]
+    fn new() -> World {
+        let inside = (0..4).map(|_| VecDeque::new()).collect();
+        World { lane: Lane::new(LINGER), now: Instant::now(), inside, produced: vec![Vec::new(); 4], order: 0 }
+    }
+
+    fn record(&mut self, partition: u32, position: u32) {
+        let ticket = Ticket::new(0, 0, 0, position);
+        let record =
+            Record { ticket, topic: TOPIC, route: RouteId(0), partition, key: None, value: None, headers: None };
+        self.lane.handle_record(self.now, record);
+    }
+
+    fn flush(&mut self) -> usize {
+        let mut sent = 0;
+        while let Some(ready) = self.lane.poll_ready(self.now) {
+            let (partition, most) = (ready.partition, ready.most);
+            let taken: Vec<Record> = ready.records.drain(..most).collect();
+            for record in taken {
+                self.produced[partition as usize].push(record.ticket.position());
+                self.inside[partition as usize].push_back((self.order, record));
+                self.order += 1;
+            }
+            self.lane.handle_produced(self.now, TOPIC, partition, most);
+            sent += most;
+        }
+        sent
+    }
+
+    fn report(&mut self, partition: u32, verdict: Verdict) -> Option<Receipt> {
+        let (order, record) = self.inside[partition as usize].pop_front().expect("something is in flight");
+        self.lane.handle_report(self.now, Report { record, order, verdict })
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.lane.handle_timeout(self.now);
+    }
+}
+
+#[test]
+fn a_batch_is_due_after_linger_when_full_or_when_a_session_is_saturated() {
+    let mut world = World::new();
+    world.record(0, 0);
+    assert!(!world.lane.is_due(world.now));
+    assert_eq!(world.lane.poll_timeout(), Some(world.now + LINGER));
+    assert!(world.lane.is_due(world.now + LINGER));
+    world.lane.handle_saturated();
+    assert!(world.lane.is_due(world.now));
+    assert_eq!(world.flush(), 1);
+    assert!(!world.lane.is_due(world.now + LINGER), "nothing is held any more");
+    (0..BATCH as u32).for_each(|position| world.record(position % 3, position));
+    assert!(world.lane.is_due(world.now));
+}
+
+#[test]
+fn order_is_kept_in_each_partition_and_receipts_follow_reports() {
+    let mut world = World::new();
+    for position in 0..8 {
+        world.record(position % 2, position);
+    }
+    assert_eq!(world.flush(), 8);
+    assert_eq!((&world.produced[0], &world.produced[1]), (&vec![0, 2, 4, 6], &vec![1, 3, 5, 7]));
+    let receipt = world.report(1, Verdict::Delivered).unwrap();
+    assert_eq!((receipt.ticket.position(), receipt.outcome), (1, Outcome::Delivered));
+    assert_eq!(world.lane.len(), 7);
+}
+
+#[test]
+fn what_failed_goes_again_in_order_before_anything_newer_and_only_when_all_reports_are_in() {
+    let mut world = World::new();
+    (0..4).for_each(|position| world.record(0, position));
+    world.flush();
+    assert!(world.report(0, Verdict::Delivered).is_some());
+    assert!(world.report(0, Verdict::Hold(HoldReason::Unavailable)).is_none());
+    world.record(0, 4);
+    world.record(1, 9);
+    assert_eq!(world.flush(), 1, "only the healthy partition goes on");
+    assert_eq!(world.lane.holds().count(), 1);
+    assert!(world.report(0, Verdict::Hold(HoldReason::Unavailable)).is_none());
+    assert!(world.report(0, Verdict::Hold(HoldReason::Unavailable)).is_none());
+    assert_eq!(world.flush(), 0, "the first backoff runs");
+    world.pass(Duration::from_millis(100));
+    assert!(world.lane.is_due(world.now));
+    assert_eq!(world.flush(), 4);
+    assert_eq!(world.produced[0], [0, 1, 2, 3, 1, 2, 3, 4]);
+    (0..4).for_each(|_| assert!(world.report(0, Verdict::Delivered).is_some()));
+    assert_eq!((world.lane.holds().count(), world.lane.retries(), world.lane.len()), (0, 3, 1));
+}
+
+#[test]
+fn the_backoff_doubles_to_its_limit_and_starts_again_after_a_success() {
+    let mut world = World::new();
+    world.record(0, 0);
+    world.flush();
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        world.report(0, Verdict::Hold(HoldReason::UnknownTopic));
+        let until = world.lane.poll_timeout().unwrap();
+        let _ = world.flush();
+        let until = world.lane.poll_timeout().unwrap_or(until).max(until);
+        waits.push((until - world.now).as_millis());
+        world.pass(until - world.now);
+        assert_eq!(world.flush(), 1);
+    }
+    assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+    assert!(world.report(0, Verdict::Delivered).is_some());
+    assert!(world.lane.is_empty());
+}
+
+#[test]
+fn of_a_refused_batch_only_the_record_that_fails_alone_is_dropped() {
+    let mut world = World::new();
+    (0..3).for_each(|position| world.record(0, position));
+    world.flush();
+    (0..3).for_each(|_| assert!(world.report(0, Verdict::Suspect(DropReason::TooLarge)).is_none()));
+    world.record(0, 3);
+    let mut outcomes = Vec::new();
+    for position in 0..4 {
+        assert!(world.lane.is_due(world.now) || position == 3);
+        assert_eq!(world.flush(), 1, "one at a time while the cause is not found, then the rest");
+        let verdict = if position == 1 { Verdict::Suspect(DropReason::TooLarge) } else { Verdict::Delivered };
+        outcomes.push(world.report(0, verdict).unwrap().outcome);
+    }
+    let dropped = Outcome::Dropped(DropReason::TooLarge);
+    assert_eq!(outcomes, [Outcome::Delivered, dropped, Outcome::Delivered, Outcome::Delivered]);
+    assert_eq!(world.produced[0], [0, 1, 2, 0, 1, 2, 3]);
+}
+
+#[test]
+fn a_final_record_is_dropped_and_the_rest_goes_on() {
+    let mut world = World::new();
+    (0..2).for_each(|position| world.record(0, position));
+    world.flush();
+    let receipt = world.report(0, Verdict::Final(DropReason::IllegalTopic)).unwrap();
+    assert_eq!(receipt.outcome, Outcome::Dropped(DropReason::IllegalTopic));
+    assert!(world.report(0, Verdict::Delivered).is_some());
+    assert!(world.lane.is_empty());
+}
+
+#[test]
+fn the_lane_is_full_at_its_limit() {
+    let mut world = World::new();
+    (0..LIMIT as u32).for_each(|position| world.record(position % 4, position));
+    assert!(world.lane.is_full());
+    world.flush();
+    assert!(world.lane.is_full(), "records inside librdkafka count");
+    world.report(0, Verdict::Delivered);
+    assert!(!world.lane.is_full());
+}

@@ -1,0 +1,292 @@
+//! The closed enums: what is counted, gauged and timed, with its name and help text.
+//!
+//! Names are in Prometheus style: the exporter puts `fairlead_` in front and `_total` behind a counter; units are
+//! base units. Labels come from this file or from the configuration, never from a message.
+
+use crate::message::DropReason;
+
+/// Name, help and (for a member of a family) the `reason` label of one metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The name without prefix and suffix.
+    pub name: &'static str,
+    /// The help text; the members of a family share that of the first.
+    pub help: &'static str,
+    /// The value of the label `reason`.
+    pub reason: Option<&'static str>,
+}
+
+/// An enum whose variants index an array, each with name and help; the help is the variant's documentation.
+macro_rules! closed {
+    ($(#[$meta:meta])* $enum:ident { $($variant:ident = $name:literal $([$reason:literal])? : $help:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $enum { $(#[doc = $help] $variant,)+ }
+
+        impl $enum {
+            /// Every variant, in the order of the export; a family's members stand together.
+            pub const ALL: &'static [$enum] = &[$($enum::$variant,)+];
+
+            /// Name, help and label.
+            #[must_use]
+            pub fn describe(self) -> Described {
+                match self {
+                    $($enum::$variant => Described {
+                        name: $name,
+                        help: $help,
+                        reason: closed!(@reason $($reason)?),
+                    },)+
+                }
+            }
+        }
+    };
+    (@reason) => { None };
+    (@reason $reason:literal) => { Some($reason) };
+}
+
+closed! {
+    /// What a shard counts.
+    Counter {
+        Turns = "turns": "Turns of the shard's executor.",
+        MqttConnects = "mqtt_connects": "Connections that the broker accepted.",
+        MqttReconnects = "mqtt_reconnects": "Connections opened again after one was lost or refused.",
+        MqttConnackRefused = "mqtt_refusals" ["connack"]: "CONNECT or SUBSCRIBE refused by the broker.",
+        MqttSubackRefused = "mqtt_refusals" ["suback"]: "SUBSCRIBE refused, or granted a lower QoS than asked.",
+        MqttMalformed = "mqtt_violations" ["malformed"]: "Violations by the broker; each closes the connection.",
+        MqttProtocolError = "mqtt_violations" ["protocol_error"]: "Packets that the protocol forbids at that point.",
+        MqttTopicInvalid = "mqtt_violations" ["topic_invalid"]: "Topic names that the standard forbids.",
+        MqttReceiveMaximum = "mqtt_violations" ["receive_maximum"]: "More unacknowledged PUBLISHes than allowed.",
+        MqttTopicAlias = "mqtt_violations" ["topic_alias"]: "Topic aliases that are 0, too high or unknown.",
+        MqttPacketTooLarge = "mqtt_violations" ["packet_too_large"]: "Packets larger than max_packet.",
+        MqttKeepAliveTimeouts = "mqtt_keep_alive_timeouts": "Connections closed because no PINGRESP came in time.",
+        MqttSessionLost = "mqtt_session_lost": "Reconnects at which the broker had lost the session.",
+        MqttTakenOver = "mqtt_taken_over": "Connections lost to another client with the same client id.",
+        MqttPings = "mqtt_pings": "PINGREQs written.",
+        MqttReadBytes = "mqtt_read_bytes": "Bytes read from brokers.",
+        MqttWrittenBytes = "mqtt_written_bytes": "Bytes written to brokers.",
+        MqttPublishesQos0 = "mqtt_publishes_qos0": "PUBLISHes received at QoS 0.",
+        MqttPublishesQos1 = "mqtt_publishes_qos1": "PUBLISHes received at QoS 1.",
+        MqttPublishesQos2 = "mqtt_publishes_qos2": "PUBLISHes received at QoS 2.",
+        MqttRetained = "mqtt_retained": "PUBLISHes received with the RETAIN flag.",
+        MqttDupReceived = "mqtt_dup_received": "PUBLISHes received with the DUP flag.",
+        MqttRedeliveredAttached = "mqtt_redelivered_attached":
+            "Redelivered PUBLISHes attached to the ticket that they already had.",
+        MqttPubacks = "mqtt_pubacks": "PUBACKs written.",
+        MqttPubrecs = "mqtt_pubrecs": "PUBRECs written.",
+        MqttPubcomps = "mqtt_pubcomps": "PUBCOMPs written.",
+        MqttWindowFull = "mqtt_window_full": "Times a session's window became full.",
+        MqttReadPauses = "mqtt_read_pauses": "Times reading from a session was paused.",
+        ReceiptsGone = "receipts_gone": "Receipts for a session generation that is gone.",
+        RouteCacheMisses = "route_cache_misses": "Topics that were not in the route cache.",
+        RouteCacheFull = "route_cache_full": "Topics that displaced another from the full route cache.",
+        MemoryFull = "memory_full": "Times the memory budget was used up and reading stopped.",
+        CopiedRecords = "copied_records": "Records copied out of their read buffer because they lived long.",
+        RingRecords = "ring_records": "Records pushed to another shard.",
+        RingFull = "ring_full": "Times a record ring to another shard was full.",
+        ReceiptRingReceipts = "receipt_ring_receipts": "Receipts pushed to another shard.",
+        ReceiptRingFull = "receipt_ring_full": "Times a receipt ring was full; its size makes this impossible.",
+        LaneBatches = "lane_batches": "Batches handed to librdkafka.",
+        LaneRecords = "lane_records": "Records handed to librdkafka.",
+        LaneBytes = "lane_bytes": "Bytes of keys and values handed to librdkafka.",
+        LaneFull = "lane_full": "Times the lane's in-flight limit was reached.",
+        KafkaQueueFull = "kafka_queue_full": "Times librdkafka's queue was full.",
+        KafkaErrors = "kafka_errors": "Delivery reports and client events with an error.",
+        KafkaRetries = "kafka_retries": "Records handed to librdkafka again after an error that is not final.",
+        KafkaProducerRecreated = "kafka_producer_recreated": "Producers replaced after a fatal error.",
+        KafkaHolds = "kafka_holds": "Times a Kafka topic was put on hold.",
+        ShardMailboxFull = "shard_mailbox_full": "Times the mailbox from the control thread was full.",
+    }
+}
+
+closed! {
+    /// What a shard shows as it stands.
+    Gauge {
+        MqttPausedSessions = "mqtt_paused_sessions": "Sessions that are not being read.",
+        MqttWindow = "mqtt_window_messages": "PUBLISHes that are not acknowledged, all sessions of the shard.",
+        MqttWindowLimit = "mqtt_window_limit_messages": "Sum of the sessions' receive maxima.",
+        UnacknowledgedBytes = "unacknowledged_bytes": "Bytes of PUBLISHes that are not acknowledged.",
+        Memory = "memory_used_bytes": "Pinned read buffers and copied records, bytes.",
+        MemoryLimit = "memory_limit_bytes": "The memory budget.",
+        RouteCache = "route_cache_topics": "MQTT topics in the route cache.",
+        RouteCacheLimit = "route_cache_limit_topics": "Most MQTT topics in the route cache.",
+        Ring = "ring_depth_records": "Records in the rings to other shards.",
+        RingLimit = "ring_limit_records": "Slots of the record rings to other shards.",
+        ReceiptRing = "receipt_ring_depth_receipts": "Receipts in the rings to other shards.",
+        ReceiptRingLimit = "receipt_ring_limit_receipts": "Slots of the receipt rings to other shards.",
+        Lane = "lane_in_flight_records": "Records that the lane holds or librdkafka has not confirmed.",
+        LaneLimit = "lane_in_flight_limit_records": "Most records in flight in the lane.",
+        KafkaQueue = "kafka_queue_records": "Records in librdkafka's queue.",
+        KafkaQueueLimit = "kafka_queue_limit_records": "Most records in librdkafka's queue.",
+        HeldTopics = "kafka_held_topics": "Kafka topics on hold.",
+        ShardMailbox = "shard_mailbox_depth_messages": "Messages in the mailbox from the control thread.",
+        ShardMailboxLimit = "shard_mailbox_limit_messages": "Slots of the mailbox from the control thread.",
+    }
+}
+
+/// A bounded place: what it holds, what it may hold, and how often it was full.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// The name in `/status`.
+    pub name: &'static str,
+    /// What it holds.
+    pub used: Gauge,
+    /// What it may hold.
+    pub limit: Gauge,
+    /// How often it was full.
+    pub full: Counter,
+}
+
+/// Every bounded place of a shard.
+pub const BOUNDS: &[Bound] = &[
+    Bound {
+        name: "mqtt_window",
+        used: Gauge::MqttWindow,
+        limit: Gauge::MqttWindowLimit,
+        full: Counter::MqttWindowFull,
+    },
+    Bound { name: "memory", used: Gauge::Memory, limit: Gauge::MemoryLimit, full: Counter::MemoryFull },
+    Bound {
+        name: "route_cache",
+        used: Gauge::RouteCache,
+        limit: Gauge::RouteCacheLimit,
+        full: Counter::RouteCacheFull,
+    },
+    Bound { name: "ring", used: Gauge::Ring, limit: Gauge::RingLimit, full: Counter::RingFull },
+    Bound {
+        name: "receipt_ring",
+        used: Gauge::ReceiptRing,
+        limit: Gauge::ReceiptRingLimit,
+        full: Counter::ReceiptRingFull,
+    },
+    Bound { name: "lane", used: Gauge::Lane, limit: Gauge::LaneLimit, full: Counter::LaneFull },
+    Bound {
+        name: "kafka_queue",
+        used: Gauge::KafkaQueue,
+        limit: Gauge::KafkaQueueLimit,
+        full: Counter::KafkaQueueFull,
+    },
+    Bound {
+        name: "shard_mailbox",
+        used: Gauge::ShardMailbox,
+        limit: Gauge::ShardMailboxLimit,
+        full: Counter::ShardMailboxFull,
+    },
+];
+
+closed! {
+    /// A stretch of the line that is timed.
+    Stage {
+        Decode = "decode_duration_seconds": "From the socket's read to the decoded PUBLISH.",
+        Produce = "produce_duration_seconds": "From the decoded PUBLISH to the hand-over to librdkafka.",
+        Confirm = "confirm_duration_seconds": "From the hand-over to librdkafka to Kafka's confirmation.",
+        Acknowledge = "acknowledge_duration_seconds": "From Kafka's confirmation to the PUBACK on the socket.",
+    }
+}
+
+impl Stage {
+    /// The name in `/status`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Stage::Decode => "decode",
+            Stage::Produce => "produce",
+            Stage::Confirm => "confirm",
+            Stage::Acknowledge => "acknowledge",
+        }
+    }
+}
+
+/// An entry of the ledger. `received + recovered` is what came in; the others are how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// Read from a broker.
+    Received,
+    /// Found in the spool at start.
+    Recovered,
+    /// Confirmed by Kafka.
+    Delivered,
+    /// Written to the dead letters.
+    DeadLettered,
+    /// A second copy of a message, for another subscription: acknowledged and not produced.
+    Suppressed,
+    /// Given up, with the reason.
+    Dropped(DropReason),
+}
+
+impl Entry {
+    /// Number of cells of one route: these entries and `pending`.
+    pub(super) const CELLS: usize = 6 + DropReason::ALL.len();
+
+    /// The cell of `pending`, which is set and not counted.
+    pub(super) const PENDING: usize = Entry::CELLS - 1;
+
+    /// The cell of this entry in its route's row.
+    pub(super) fn cell(self) -> usize {
+        match self {
+            Entry::Received => 0,
+            Entry::Recovered => 1,
+            Entry::Delivered => 2,
+            Entry::DeadLettered => 3,
+            Entry::Suppressed => 4,
+            Entry::Dropped(reason) => 5 + reason as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn described() -> Vec<Described> {
+        let counters = Counter::ALL.iter().map(|counter| counter.describe());
+        let gauges = Gauge::ALL.iter().map(|gauge| gauge.describe());
+        counters.chain(gauges).chain(Stage::ALL.iter().map(|stage| stage.describe())).collect()
+    }
+
+    #[test]
+    fn names_are_in_prometheus_style_and_unique() {
+        let mut seen = HashSet::new();
+        for described in described() {
+            let name = described.name;
+            assert!(
+                name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                "{name}"
+            );
+            assert!(!name.starts_with("fairlead") && !name.ends_with("_total"), "{name}");
+            assert!(!name.contains("_ms") && !name.contains("_kib"), "{name}: base units only");
+            assert!(described.help.ends_with('.') && !described.help.contains('\n'), "{name}");
+            assert!(seen.insert((name, described.reason)), "{name} twice");
+        }
+    }
+
+    #[test]
+    fn members_of_a_family_stand_together() {
+        let names: Vec<&str> = described().iter().map(|described| described.name).collect();
+        let mut blocks = names.clone();
+        blocks.dedup();
+        let families: HashSet<&str> = names.into_iter().collect();
+        assert_eq!(blocks.len(), families.len());
+    }
+
+    #[test]
+    fn every_limit_belongs_to_a_bound_and_every_bound_is_counted_when_full() {
+        for gauge in Gauge::ALL.iter().filter(|gauge| gauge.describe().name.contains("_limit_")) {
+            assert!(BOUNDS.iter().any(|bound| bound.limit == *gauge), "{gauge:?} without a bound");
+        }
+        for bound in BOUNDS {
+            assert!(bound.full.describe().name.ends_with("_full"), "{}", bound.name);
+            assert!(bound.used.describe().name.starts_with(bound.name), "{}", bound.name);
+            assert!(bound.limit.describe().name.starts_with(bound.name), "{}", bound.name);
+        }
+    }
+
+    #[test]
+    fn entries_have_cells_of_their_own() {
+        let plain = [Entry::Received, Entry::Recovered, Entry::Delivered, Entry::DeadLettered, Entry::Suppressed];
+        let entries = plain.into_iter().chain(DropReason::ALL.map(Entry::Dropped));
+        let cells: HashSet<usize> = entries.map(Entry::cell).chain([Entry::PENDING]).collect();
+        assert_eq!(cells, (0..Entry::CELLS).collect());
+    }
+}

@@ -1,0 +1,312 @@
+//! The status board: what shards and Kafka clients say about themselves when it changes. Low rate, so a mutex.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{LIVE_WITHIN, Layout, shorten};
+use crate::logging::printable;
+
+/// Most Kafka topics on the board. When it is full, a topic on hold displaces a healthy one, and what finds no place
+/// is counted.
+pub const MAX_TOPICS: usize = 1024;
+/// Longest reason or address on the board, bytes.
+const MAX_TEXT: usize = 256;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionState {
+    /// The TCP connection or the CONNACK is awaited.
+    #[default]
+    Connecting,
+    /// Accepted; the SUBACK is awaited.
+    Connected,
+    /// Everything is subscribed: messages may come.
+    Subscribed,
+    /// The broker refused the CONNECT or a SUBSCRIBE; it is tried again.
+    Refused,
+    /// Waiting before the next attempt.
+    Backoff,
+}
+
+impl SessionState {
+    /// The name in `/status`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            SessionState::Connecting => "connecting",
+            SessionState::Connected => "connected",
+            SessionState::Subscribed => "subscribed",
+            SessionState::Refused => "refused",
+            SessionState::Backoff => "backoff",
+        }
+    }
+}
+
+/// What a session says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// Where it stands; changed through [`SessionStatus::enter`].
+    pub state: SessionState,
+    /// When it came to stand there; `None` before the first report.
+    pub since: Option<Instant>,
+    /// The broker of the current or last attempt.
+    pub url: String,
+    /// The MQTT version spoken: `5.0` or `3.1.1`; `None` before the first CONNACK.
+    pub version: Option<&'static str>,
+    /// Why it is not subscribed, as the broker or the system put it.
+    pub reason: Option<String>,
+    /// PUBLISHes that are not acknowledged.
+    pub in_flight: u32,
+    /// Most of them: the receive maximum.
+    pub window: u32,
+    /// Messages the broker dropped, from its `$SYS` topics; `None` where it does not tell.
+    pub broker_dropped: Option<u64>,
+}
+
+impl SessionStatus {
+    /// Enters `state` at `now`; `since` stays if it already is there.
+    pub fn enter(&mut self, state: SessionState, reason: Option<String>, now: Instant) {
+        if self.state != state || self.since.is_none() {
+            self.since = Some(now);
+        }
+        (self.state, self.reason) = (state, reason);
+    }
+}
+
+/// What one shard's Kafka client says about a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicState {
+    /// It has this many partitions.
+    Available {
+        /// Partitions; at least 1.
+        partitions: u32,
+    },
+    /// Nothing can be produced to it for now.
+    Hold {
+        /// Why: missing, no leader, not authorised…
+        reason: String,
+    },
+}
+
+/// A Kafka topic as all shards see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicStatus {
+    /// Partitions, as last heard; `None` where no shard could tell.
+    pub partitions: Option<u32>,
+    /// The reason of each shard that holds it.
+    pub holds: BTreeMap<usize, String>,
+}
+
+/// Whether a shard's Kafka client reaches a broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KafkaStatus {
+    /// At least one broker answers.
+    pub reachable: bool,
+    /// Why not; `None` before the first attempt ended.
+    pub reason: Option<String>,
+}
+
+/// The board as it stands.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    /// Sessions, in the order of [`Layout::sessions`].
+    pub sessions: Vec<SessionStatus>,
+    /// Kafka topics by name; at most [`MAX_TOPICS`].
+    pub topics: BTreeMap<String, TopicStatus>,
+    /// Reports on topics that found no place.
+    pub topics_omitted: u64,
+    /// Each shard's Kafka client.
+    pub kafka: Vec<KafkaStatus>,
+    /// Each shard's core; `None` before it said so.
+    pub cores: Vec<Option<usize>>,
+}
+
+/// A shard's heartbeat as the control thread sees it: the turn counter, and since when it stands there.
+type Pulse = Option<(u64, Instant)>;
+
+/// The board, its labels and the shards' heartbeats.
+pub struct Status {
+    /// `source/client id` of each session, for reasons.
+    names: Vec<String>,
+    board: Mutex<Board>,
+    pulses: Mutex<Vec<Pulse>>,
+}
+
+impl Status {
+    pub(super) fn new(layout: &Layout) -> Status {
+        let name = |source: &str, client_id: &str| shorten(&printable(&format!("{source}/{client_id}")), MAX_TEXT);
+        Status {
+            names: layout.sessions.iter().map(|label| name(&label.source, &label.client_id)).collect(),
+            board: Mutex::new(Board {
+                sessions: vec![SessionStatus::default(); layout.sessions.len()],
+                kafka: vec![KafkaStatus::default(); layout.shards],
+                cores: vec![None; layout.shards],
+                ..Board::default()
+            }),
+            pulses: Mutex::new(vec![None; layout.shards]),
+        }
+    }
+
+    /// Changes what session `index` (its position in [`Layout::sessions`]) says. Reason and address are cut at 256
+    /// bytes and stripped of control characters.
+    ///
+    /// # Panics
+    /// If there is no such session.
+    pub fn session(&self, index: usize, update: impl FnOnce(&mut SessionStatus)) {
+        let mut board = lock(&self.board);
+        let session = &mut board.sessions[index];
+        update(session);
+        session.url = tidy(&session.url);
+        session.reason = session.reason.as_deref().map(tidy);
+    }
+
+    /// What the Kafka client of `shard` says about topic `name`; both texts are cut and stripped as above.
+    pub fn topic(&self, shard: usize, name: &str, state: TopicState) {
+        let name = tidy(name);
+        let mut board = lock(&self.board);
+        if !board.topics.contains_key(&name) && !board.make_room(matches!(state, TopicState::Hold { .. })) {
+            board.topics_omitted += 1;
+            return;
+        }
+        let topic = board.topics.entry(name).or_default();
+        match state {
+            TopicState::Available { partitions } => {
+                topic.partitions = Some(partitions);
+                topic.holds.remove(&shard);
+            }
+            TopicState::Hold { reason } => {
+                topic.holds.insert(shard, tidy(&reason));
+            }
+        }
+    }
+
+    /// Whether the Kafka client of `shard` reaches a broker, or why not.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn kafka(&self, shard: usize, reachable: Result<(), &str>) {
+        lock(&self.board).kafka[shard] =
+            KafkaStatus { reachable: reachable.is_ok(), reason: reachable.err().map(tidy) };
+    }
+
+    /// The core that `shard` runs on.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn core(&self, shard: usize, core: usize) {
+        lock(&self.board).cores[shard] = Some(core);
+    }
+
+    /// A copy of the board.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        lock(&self.board).clone()
+    }
+
+    /// Whether messages flow: every session subscribed, every shard's Kafka client connected, no topic on hold.
+    ///
+    /// # Errors
+    /// Every reason why not, one line each.
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        let board = lock(&self.board);
+        let mut reasons = Vec::new();
+        for (name, session) in self.names.iter().zip(&board.sessions) {
+            if session.state != SessionState::Subscribed {
+                let at = if session.url.is_empty() { String::new() } else { format!(" at {}", session.url) };
+                let state = session.state.label();
+                reasons.push(format!("session {name}: {state}{at}{}", because(session.reason.as_deref())));
+            }
+        }
+        for (shard, kafka) in board.kafka.iter().enumerate().filter(|(_, kafka)| !kafka.reachable) {
+            let reason = kafka.reason.as_deref().unwrap_or("not connected yet");
+            reasons.push(format!("shard {shard}: Kafka is not reachable: {reason}"));
+        }
+        for (name, topic) in &board.topics {
+            if let Some(reason) = topic.holds.values().next() {
+                reasons.push(format!("topic {name} is on hold: {reason}"));
+            }
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Looks at each shard's turn counter. To be called every second or so: what moved since the last look counts as
+    /// moved at `now`.
+    pub(super) fn observe(&self, turns: impl Iterator<Item = u64>, now: Instant) {
+        for (pulse, turns) in lock(&self.pulses).iter_mut().zip(turns) {
+            match pulse {
+                Some((seen, _)) if *seen == turns => {}
+                _ => *pulse = Some((turns, now)),
+            }
+        }
+    }
+
+    /// How long each shard's heartbeat has stood still at `now`.
+    pub(super) fn still(&self, now: Instant) -> Vec<Duration> {
+        let still = |pulse: &Pulse| pulse.map_or(Duration::ZERO, |(_, at)| now.saturating_duration_since(at));
+        lock(&self.pulses).iter().map(still).collect()
+    }
+}
+
+impl super::Metrics {
+    /// Looks at the heartbeats and says whether every executor turns: each moved within [`LIVE_WITHIN`]. A caller
+    /// that wants to know looks every second, because a shard counts as moved when the move is seen.
+    ///
+    /// # Errors
+    /// Every shard that stands still, one line each.
+    pub fn live(&self, now: Instant) -> Result<(), Vec<String>> {
+        self.status().observe(self.shards().map(|shard| shard.counter(super::Counter::Turns)), now);
+        let still = self.status().still(now).into_iter().enumerate();
+        let reasons: Vec<String> = still
+            .filter(|(_, still)| *still > LIVE_WITHIN)
+            .map(|(shard, still)| format!("shard {shard}: no turn for {} s", still.as_secs()))
+            .collect();
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Whether messages flow, see [`Status::ready`].
+    ///
+    /// # Errors
+    /// Every reason why not, one line each.
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        self.status().ready()
+    }
+}
+
+impl Board {
+    /// Whether one more topic finds a place; a hold may displace a topic that is well.
+    fn make_room(&mut self, hold: bool) -> bool {
+        if self.topics.len() < MAX_TOPICS {
+            return true;
+        }
+        let well = self.topics.iter().find(|(_, topic)| topic.holds.is_empty());
+        let Some(name) = well.map(|(name, _)| name.clone()).filter(|_| hold) else {
+            return false;
+        };
+        self.topics_omitted += 1;
+        self.topics.remove(&name).is_some()
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// A panicking writer leaves whole values behind, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One line of bounded length.
+fn tidy(text: &str) -> String {
+    shorten(&printable(text), MAX_TEXT)
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {reason}"))
+}

@@ -1,0 +1,249 @@
+//! Starts the shards: one pinned thread and one executor each.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, executor, spawn_local_into};
+
+use super::{
+    bell::Bell,
+    clock, connection,
+    intake::Intake,
+    pump,
+    state::{Control, Shard, Slot},
+    tally::Tally,
+};
+use crate::{
+    kafka::{ProducerError, Topics},
+    lane::{Driver, Turn},
+    metrics::Metrics,
+    mqtt::Session,
+    ring::{Doorbell, Mesh, Port},
+    settings::{Planned, Settings},
+};
+
+/// Memory that io_uring locks for an executor's own buffers, which the line does not use; glommio's default of 10 MiB
+/// exceeds the usual memlock limit of 8 MiB.
+const IO_MEMORY: usize = 64 << 10;
+/// Entries of an executor's submission queue.
+const RING_DEPTH: usize = 128;
+/// Connections that a shard opens at a time; a broker that does not answer keeps one busy.
+const DIALS: usize = 4;
+/// The hot tasks must not wait behind others: a foreign wake into a queue without latency took up to 98 ms.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// Why the shards did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// io_uring is not to be had.
+    #[error(
+        "shard {shard} cannot use io_uring on core {cpu}: {why}. Allow io_uring_setup, io_uring_enter and \
+         io_uring_register in the container's seccomp profile, set the sysctl kernel.io_uring_disabled to 0, and raise \
+         the memlock limit (ulimit -l) to 8192 KiB or more"
+    )]
+    Executor {
+        /// The shard.
+        shard: usize,
+        /// Its core.
+        cpu: usize,
+        /// The kernel's words.
+        why: String,
+    },
+    /// The Kafka producer did not start.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    /// No thread.
+    #[error("shard {shard}: no thread: {why}; raise the limit of processes (ulimit -u)")]
+    Thread {
+        /// The shard.
+        shard: usize,
+        /// The kernel's words.
+        why: String,
+    },
+}
+
+/// What is left in a shard at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Records without a receipt, by the count kept where sessions are.
+    pub outstanding: u64,
+    /// Records without a receipt that lie in the lane, counted one by one.
+    pub in_lane: u64,
+}
+
+/// The running shards.
+pub struct Shards {
+    threads: Vec<JoinHandle<Remains>>,
+    control: Arc<Control>,
+    doorbells: Arc<[Doorbell]>,
+    /// Disconnected when every shard has ended.
+    alive: mpsc::Receiver<()>,
+}
+
+/// What one shard is made of.
+struct Start {
+    index: usize,
+    settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
+    topics: Arc<Topics>,
+    control: Arc<Control>,
+    port: Port,
+    _alive: mpsc::SyncSender<()>,
+}
+
+impl Shards {
+    /// Starts one executor on each configured core. Returns when each has its ring and its producer.
+    ///
+    /// # Errors
+    /// See [`ShardError`]; the caller ends the process.
+    pub fn start(settings: &Arc<Settings>, metrics: &Arc<Metrics>, topics: &Arc<Topics>) -> Result<Shards, ShardError> {
+        let sessions = settings.plan().count();
+        let control = Arc::new(Control::new(sessions));
+        let ports = Mesh::new(settings.engine.cpus.len()).into_ports();
+        let doorbells = ports[0].doorbells().clone();
+        let (sender, alive) = mpsc::sync_channel(0);
+        let mut threads = Vec::with_capacity(ports.len());
+        for (index, port) in ports.into_iter().enumerate() {
+            let (settings, metrics, topics) = (settings.clone(), metrics.clone(), topics.clone());
+            let start =
+                Start { index, settings, metrics, topics, control: control.clone(), port, _alive: sender.clone() };
+            threads.push(spawn(start)?);
+        }
+        Ok(Shards { threads, control, doorbells, alive })
+    }
+
+    /// The doorbells, to be rung after something was published for the shards.
+    #[must_use]
+    pub fn doorbells(&self) -> &Arc<[Doorbell]> {
+        &self.doorbells
+    }
+
+    /// Sessions stop reading, acknowledge what is in flight and disconnect; then the shards end.
+    pub fn drain(&self) {
+        self.control.drain();
+        self.ring();
+    }
+
+    /// The wait is over: sessions disconnect with what they have, and the shards end.
+    pub fn end_drain(&self) {
+        self.control.end_drain();
+        self.ring();
+    }
+
+    /// Waits for the shards' end, at most `time`. Returns whether all have ended.
+    #[must_use]
+    pub fn wait(&self, time: Duration) -> bool {
+        matches!(self.alive.recv_timeout(time), Err(mpsc::RecvTimeoutError::Disconnected))
+    }
+
+    /// Waits for the shards' end.
+    #[must_use]
+    pub fn join(self) -> Vec<Remains> {
+        self.threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
+    }
+
+    fn ring(&self) {
+        self.doorbells.iter().for_each(Doorbell::ring);
+    }
+}
+
+fn spawn(start: Start) -> Result<JoinHandle<Remains>, ShardError> {
+    let shard = start.index;
+    let (ready, started) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name(format!("shard-{shard}"))
+        .spawn(move || start.run(&ready))
+        .map_err(|error| ShardError::Thread { shard, why: error.to_string() })?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ShardError::Thread { shard, why: "it ended at its start".to_owned() }),
+    }
+}
+
+impl Start {
+    fn run(self, ready: &mpsc::SyncSender<Result<(), ShardError>>) -> Remains {
+        let (index, cpu) = (self.index, self.settings.engine.cpus[self.index]);
+        let made = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            .name("shard")
+            .io_memory(IO_MEMORY)
+            .ring_depth(RING_DEPTH)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(DIALS))
+            .make();
+        let executor = match made {
+            Ok(executor) => executor,
+            Err(error) => {
+                drop(ready.send(Err(ShardError::Executor { shard: index, cpu, why: error.to_string() })));
+                return Remains::default();
+            }
+        };
+        let driver = match Driver::new(self.settings.clone(), self.topics.clone(), self.port) {
+            Ok(driver) => driver,
+            Err(error) => {
+                drop(ready.send(Err(error.into())));
+                return Remains::default();
+            }
+        };
+        let shard = Shard {
+            index,
+            slots: slots(&self.settings, index),
+            intake: RefCell::new(Intake::new(self.settings.clone(), self.topics.clone())),
+            kafka_down: Cell::new(false),
+            holds: RefCell::default(),
+            topics: self.topics,
+            driver: RefCell::new(driver),
+            turn: RefCell::new(Turn::default()),
+            bell: Bell::default(),
+            tally: RefCell::new(Tally::new(self.settings.routes.len())),
+            settings: self.settings,
+            metrics: self.metrics,
+            control: self.control,
+        };
+        shard.metrics.status().core(index, cpu);
+        drop(ready.send(Ok(())));
+        executor.run(run(Rc::new(shard)))
+    }
+}
+
+fn slots(settings: &Settings, shard: usize) -> Vec<Slot> {
+    let planned = settings.plan().filter(|planned| planned.shard == shard);
+    planned
+        .map(|Planned { source, session, number, slot, .. }| Slot {
+            source,
+            board: number,
+            session: RefCell::new(Session::new(
+                &settings.sources[source],
+                &settings.sources[source].sessions[session],
+                shard,
+                slot,
+                rand::random(),
+            )),
+            bell: Bell::default(),
+            confirmed_at: Cell::new(None),
+            read_at: Cell::new(clock::now()),
+            offered: Cell::new(false),
+            stalled: RefCell::new(None),
+        })
+        .collect()
+}
+
+async fn run(shard: Rc<Shard>) -> Remains {
+    let line = executor().create_task_queue(Shares::default(), Latency::Matters(LATENCY), "line");
+    for slot in 0..shard.slots.len() {
+        spawn_local_into(connection::run(shard.clone(), slot), line).expect("the queue was just made").detach();
+    }
+    spawn_local_into(pump::run(shard.clone()), line).expect("the queue was just made").await;
+    let mut tally = shard.tally.borrow_mut();
+    let outstanding = tally.outstanding();
+    if shard.acknowledges_at_once() {
+        tally.give_up();
+    }
+    tally.publish(shard.metrics());
+    let in_lane = shard.driver.borrow().records().count() as u64;
+    Remains { outstanding, in_lane }
+}

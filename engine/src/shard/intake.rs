@@ -1,0 +1,129 @@
+//! From a PUBLISH to the lane of its partition: route, record, owner.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    kafka::{Directory, Topics},
+    lane::Driver,
+    message::{DropReason, Publish, Record, RouteId, Ticket, TopicId},
+    route::{Decision, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
+    settings::{Owner, Settings, Source},
+};
+
+/// What became of a PUBLISH.
+#[derive(Debug)]
+pub(super) enum Offered {
+    /// It is on its way; a receipt follows.
+    Sent(RouteId),
+    /// It ends here, as a counted drop.
+    Dropped(RouteId, DropReason),
+    /// It ends here: another copy of the same message counts.
+    Suppressed,
+    /// It cannot go on now; the session stops reading and offers it again.
+    Stalled(Stalled),
+}
+
+/// A PUBLISH that cannot go on now.
+#[derive(Debug)]
+pub(super) enum Stalled {
+    /// Its Kafka topic is not known (yet).
+    Topic(Ticket, Publish),
+    /// The lane, or the ring to it, is full.
+    Full(usize, Record),
+}
+
+/// One shard's routes and its view of Kafka's topics.
+#[derive(Debug)]
+pub(super) struct Intake {
+    settings: Arc<Settings>,
+    topics: Arc<Topics>,
+    directory: Directory,
+    /// One for each source.
+    tables: Vec<Table>,
+    /// One for each source whose filters overlap only partly.
+    copies: Vec<Option<Copies>>,
+}
+
+impl Intake {
+    /// The routes of every source.
+    pub(super) fn new(settings: Arc<Settings>, topics: Arc<Topics>) -> Intake {
+        let tables = (0..settings.sources.len()).map(|source| Table::new(source, &settings.routes)).collect();
+        let copies = settings.sources.iter().map(copies).collect();
+        Intake { directory: Directory::new(topics.clone()), settings, topics, tables, copies }
+    }
+
+    /// Number of Kafka topics that are known by now.
+    pub(super) fn known_topics(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Takes a PUBLISH as far as it goes.
+    pub(super) fn offer(
+        &mut self,
+        now: Instant,
+        source: usize,
+        ticket: Ticket,
+        publish: Publish,
+        driver: &mut Driver,
+    ) -> Offered {
+        if let (Some(copies), Some(properties)) = (&self.copies[source], &publish.properties)
+            && !copies.counts(&publish.topic, &properties.subscription_ids)
+        {
+            return Offered::Suppressed;
+        }
+        let entry = match self.tables[source].lookup(&publish.topic, &mut self.directory) {
+            Decision::Route(entry) => entry,
+            Decision::NoRoute => return Offered::Dropped(RouteId::NONE, DropReason::NoRoute),
+            Decision::Illegal(route) => return Offered::Dropped(route, DropReason::IllegalTopic),
+            Decision::Unknown { .. } => return Offered::Stalled(Stalled::Topic(ticket, publish)),
+        };
+        let route = &self.settings.routes[usize::from(entry.route.0)];
+        let (route_id, topic, partition) = (entry.route, entry.topic, entry.partition);
+        let record = match record(ticket, publish, &entry, route) {
+            Ok(record) => record,
+            Err(reason) => return Offered::Dropped(route_id, reason),
+        };
+        let shards = driver.port().shards();
+        let to = match route.owner {
+            Owner::Partition if shards > 1 => {
+                let partitions = self.topics.get(topic).map_or(1, |(_, partitions)| partitions);
+                owner(partition, partitions, shards)
+            }
+            _ => driver.port().shard(),
+        };
+        Intake::push(now, to, record, driver)
+    }
+
+    /// Offers again what stalled.
+    pub(super) fn again(&mut self, now: Instant, source: usize, stalled: Stalled, driver: &mut Driver) -> Offered {
+        match stalled {
+            Stalled::Topic(ticket, publish) => self.offer(now, source, ticket, publish, driver),
+            Stalled::Full(to, record) => Intake::push(now, to, record, driver),
+        }
+    }
+
+    fn push(now: Instant, to: usize, record: Record, driver: &mut Driver) -> Offered {
+        let route = record.route;
+        match driver.offer(now, to, record) {
+            Ok(()) => Offered::Sent(route),
+            Err(record) => Offered::Stalled(Stalled::Full(to, record)),
+        }
+    }
+}
+
+/// The rule which copy of a message counts; `None` where no two filters of the source overlap.
+fn copies(source: &Source) -> Option<Copies> {
+    let subscriptions: Vec<(u32, Filter)> = source
+        .sessions
+        .iter()
+        .flat_map(|session| &session.subscriptions)
+        .filter_map(|subscription| Some((subscription.id?, Filter::parse(subscription.bare()).ok()?)))
+        .collect();
+    (!subscriptions.is_empty()).then(|| Copies::new(subscriptions))
+}
+
+impl TopicDirectory for Directory {
+    fn find(&mut self, name: &str) -> Option<(TopicId, u32)> {
+        Directory::find(self, name)
+    }
+}

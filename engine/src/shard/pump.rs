@@ -1,0 +1,131 @@
+//! The task of a shard's lane: takes what comes from rings and from librdkafka, and hands on receipts.
+
+use std::{
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use futures_lite::future::poll_fn;
+
+use super::{alarm::Alarm, clock, state::Shard};
+use crate::{lane::Driver, metrics::Stage};
+
+/// How often a shard that has nothing to do shows that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How far the shard is with its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Phase {
+    Running,
+    Draining,
+    PastDeadline,
+}
+
+/// Runs until every session of every shard is finished and the lane is empty, or the drain's deadline is over.
+pub(super) async fn run(shard: Rc<Shard>) {
+    let doorbells = shard.driver.borrow().port().doorbells().clone();
+    let (mut alarm, mut phase, mut topics) = (Alarm::default(), Phase::Running, 0);
+    let mut published = clock::now();
+    while !shard.is_finished() {
+        let idle = poll_fn(|cx| {
+            let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
+            let rung = shard.bell.poll(cx).is_ready() || rung;
+            let now = clock::now();
+            let next = now + HEARTBEAT;
+            let deadline = shard.driver.borrow().poll_timeout().map_or(next, |deadline| deadline.min(next));
+            if rung {
+                return Poll::Ready(false);
+            }
+            alarm.poll(cx, now, Some(deadline)).map(|()| true)
+        })
+        .await;
+        let now = clock::now();
+        shard.metrics().heartbeat();
+        let progress = shard.turn(now);
+        let known = shard.intake.borrow().known_topics();
+        // A session that waits tries again when there is room or a topic more, and now and then.
+        if progress || idle || std::mem::replace(&mut topics, known) != known {
+            shard.wake_stalled();
+        }
+        if now.saturating_duration_since(published) >= HEARTBEAT {
+            published = now;
+            shard.publish();
+        }
+        shard.proceed(&mut phase);
+        // Everything a shard does comes in batches; between two of them the sessions have their turn.
+        glommio::executor().yield_task_queue_now().await;
+    }
+}
+
+impl Shard {
+    /// One turn of the lane. Returns whether records left it.
+    fn turn(&self, now: Instant) -> bool {
+        let mut turn = self.turn.borrow_mut();
+        let mut driver = self.driver.borrow_mut();
+        if driver.poll_timeout().is_some_and(|deadline| now >= deadline) {
+            self.tell_stalled(now);
+        }
+        driver.poll(now, &mut turn);
+        self.record_hold_time(&mut driver);
+        let confirm = driver.take_confirm_time();
+        drop(driver);
+        let progress = !turn.receipts.is_empty();
+        if progress {
+            self.metrics().record(Stage::Confirm, confirm.as_micros() as u64, turn.receipts.len() as u64);
+            self.distribute(now, &mut turn.receipts);
+            self.tell_confirmed();
+        }
+        self.tell_kafka(&mut turn);
+        progress
+    }
+
+    /// How long the batches that went since the last call were held.
+    pub(super) fn record_hold_time(&self, driver: &mut Driver) {
+        if let Some(time) = driver.take_hold_time() {
+            self.metrics().record(Stage::Produce, time.as_micros() as u64, 1);
+        }
+    }
+
+    /// A linger passed: what a session has in flight after it sent nothing for so long is all that it may have.
+    fn tell_stalled(&self, now: Instant) {
+        let linger = self.settings.kafka.linger;
+        for slot in self.slots.iter().filter(|slot| slot.offered.take()) {
+            if now.saturating_duration_since(slot.read_at.get()) >= linger {
+                slot.session.borrow_mut().handle_stalled();
+            }
+        }
+    }
+
+    fn wake_stalled(&self) {
+        self.slots.iter().filter(|slot| slot.stalled.borrow().is_some()).for_each(|slot| slot.bell.ring());
+    }
+
+    /// Follows the control plane to the shard's end.
+    fn proceed(&self, phase: &mut Phase) {
+        let next = match (self.control.is_draining(), self.control.is_past_deadline()) {
+            (_, true) => Phase::PastDeadline,
+            (true, false) => Phase::Draining,
+            (false, false) => Phase::Running,
+        };
+        if next <= *phase {
+            return;
+        }
+        *phase = next;
+        for slot in &self.slots {
+            let mut session = slot.session.borrow_mut();
+            session.handle_shutdown();
+            if next == Phase::PastDeadline {
+                session.handle_shutdown_deadline();
+            }
+            slot.bell.ring();
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        let driver = self.driver.borrow();
+        let idle = driver.lane().is_empty() && driver.port().outstanding() == 0;
+        self.control.sessions() == 0 && (idle || self.control.is_past_deadline())
+    }
+}

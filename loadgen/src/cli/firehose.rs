@@ -1,0 +1,98 @@
+//! `fairlead-loadgen firehose`.
+
+use super::{Error, Exit, Rate, parse_rate, parse_seconds, print_line, stop_on_signal, summary};
+use fairlead_loadgen::Qos;
+use fairlead_loadgen::cpu::{NamedProcess, ProcessRef};
+use fairlead_loadgen::firehose::{Config, Firehose, FirehoseError};
+use fairlead_loadgen::output::write_json;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where to listen; port 0 takes a free one. The address is printed as the first line
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Messages in all, dealt to the topics in turn
+    #[arg(long, required_unless_present = "seconds")]
+    messages: Option<u64>,
+    /// Send nothing new after this many seconds of flood
+    #[arg(long, value_parser = parse_seconds)]
+    seconds: Option<Duration>,
+    /// Seconds to wait for the last acknowledgements after --seconds
+    #[arg(long, default_value = "10", value_parser = parse_seconds)]
+    drain: Duration,
+    /// Payload bytes, at least 60
+    #[arg(long, default_value_t = 100)]
+    size: usize,
+    /// Number of topics
+    #[arg(long, default_value_t = 1_000)]
+    topics: u32,
+    /// Topic names; {n} is the number of the topic
+    #[arg(long, default_value = "fire/{n}")]
+    topic_pattern: String,
+    /// Unacknowledged messages of a session at most; a smaller Receive Maximum of the client rules
+    #[arg(long, default_value_t = 20_000)]
+    window: u16,
+    /// QoS of the messages, unless the subscriber asks for a lower one
+    #[arg(long, default_value = "1")]
+    qos: Qos,
+    /// Messages a second in all, open loop: latency counts from the intended send time; or `max`
+    #[arg(long, default_value = "max", value_parser = parse_rate)]
+    rate: Rate,
+    /// Sessions that must have subscribed before the flood starts
+    #[arg(long, default_value_t = 1)]
+    sessions: usize,
+    /// Run id in the stamps
+    #[arg(long, default_value_t = 1)]
+    run_id: u32,
+    /// Write the result as JSON, with what `verify --expect` needs
+    #[arg(long, value_name = "FILE")]
+    result: Option<PathBuf>,
+    /// Keep the log of acknowledgements here, rewritten every second
+    #[arg(long, value_name = "FILE")]
+    ack_log: Option<PathBuf>,
+    /// The bridge, whose CPU and memory are sampled during the flood; @FILE holds the id and is read at each sample
+    #[arg(long, value_name = "PID|@FILE")]
+    pid: Option<ProcessRef>,
+    /// More processes to sample
+    #[arg(long, value_name = "NAME=PID|@FILE", value_delimiter = ',')]
+    sample_pids: Vec<NamedProcess>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<Exit, Error> {
+        let stop = stop_on_signal()?;
+        let result = self.result.clone();
+        let firehose = Firehose::bind(self.config())?;
+        let address = firehose.local_addr().map_err(FirehoseError::System)?;
+        print_line(&format!("listening on mqtt://{address}"))?;
+        let report = firehose.run(&stop)?;
+        if let Some(path) = result {
+            write_json(&path, &report)?;
+        }
+        print_line(&summary(&report))?;
+        Ok(if report.complete { Exit::Ok } else { Exit::Incomplete })
+    }
+
+    fn config(self) -> Config {
+        let bridge = self.pid.map(|process| NamedProcess { name: "bridge".to_owned(), process });
+        Config {
+            listen: self.listen,
+            messages: self.messages,
+            seconds: self.seconds,
+            drain: self.drain,
+            size: self.size,
+            topics: self.topics,
+            topic_pattern: self.topic_pattern,
+            window: self.window,
+            qos: self.qos,
+            rate: self.rate,
+            sessions: self.sessions,
+            run_id: self.run_id,
+            ack_log: self.ack_log,
+            processes: bridge.into_iter().chain(self.sample_pids).collect(),
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! The firehose's sockets: one thread, epoll, large writes, bulk reads.
+
+use super::broker::{Broker, Close, Link};
+use super::session::WRITE_TARGET;
+use super::{Config, FirehoseError, Report};
+use crate::clock::{Clock, MILLISECOND, SECOND, seconds_between};
+use crate::cpu::{self, ProcessWatch};
+use crate::mqtt::Qos;
+use crate::net::{Outbox, Poll, Ready, feed, read_once};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Token of the listening socket; connections count from 1.
+const LISTENER: u64 = 0;
+
+/// Connections at a time; a further one is closed at once.
+const MAX_CONNECTIONS: usize = 1_024;
+
+/// One read takes this much: 64 Ki acknowledgements.
+const READ_BUFFER: usize = 256 << 10;
+
+/// Writes to one connection before the others and the acknowledgements have their turn.
+const WRITES_PER_TURN: usize = 4;
+
+/// At a given rate the sender wakes at most this often; what became due meanwhile leaves in one write.
+const PACE_NS: i64 = 200 * 1_000;
+
+/// Housekeeping: samples of processes, keep-alive, deadlines.
+const TICK_NS: i64 = 100 * MILLISECOND;
+
+/// MQTT 5.0 §3.14.2.1: session taken over.
+const SESSION_TAKEN_OVER: u8 = 0x8e;
+
+/// MQTT 5.0 §3.14.2.1: protocol error.
+const PROTOCOL_ERROR: u8 = 0x82;
+
+/// MQTT 5.0 §3.14.2.1: keep alive timeout.
+const KEEP_ALIVE_TIMEOUT: u8 = 0x8d;
+
+/// MQTT 5.0 §3.14.2.1: server shutting down.
+const SHUTTING_DOWN: u8 = 0x8b;
+
+struct Connection {
+    socket: TcpStream,
+    link: Link,
+    kept: Vec<u8>,
+    out: Outbox,
+    /// The socket took less than it was given; epoll tells when it takes more.
+    is_blocked: bool,
+    /// Whether epoll was asked to tell.
+    is_watched: bool,
+}
+
+/// A firehose that listens.
+#[derive(Debug)]
+pub struct Firehose {
+    config: Config,
+    listener: TcpListener,
+}
+
+impl Firehose {
+    /// Checks the settings and listens.
+    ///
+    /// # Errors
+    /// [`FirehoseError::Config`] and [`FirehoseError::Listen`].
+    pub fn bind(config: Config) -> Result<Self, FirehoseError> {
+        config.check()?;
+        let failed = |cause| FirehoseError::Listen { address: config.listen, cause };
+        let listener = TcpListener::bind(config.listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Self { config, listener })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Waits for the subscribers, floods them and returns when all is acknowledged, the time is over or `stop` is set.
+    ///
+    /// # Errors
+    /// [`FirehoseError`]; the log of acknowledgements is written nevertheless, where that is possible.
+    pub fn run(self, stop: &AtomicBool) -> Result<Report, FirehoseError> {
+        let mut server = Server::new(self.config, self.listener)?;
+        let outcome = server.run(stop);
+        let saved = server.save_ack_log();
+        outcome?;
+        saved?;
+        Ok(server.report())
+    }
+}
+
+struct Server {
+    config: Config,
+    clock: Clock,
+    listener: TcpListener,
+    poll: Poll,
+    broker: Broker,
+    connections: BTreeMap<u64, Connection>,
+    next_token: u64,
+    buffer: Vec<u8>,
+    watches: Vec<ProcessWatch>,
+    /// CPU seconds of our own at the start of the flood, and during it.
+    own_cpu: (f64, f64),
+    each_second: Vec<u64>,
+    accepted: u64,
+    violations: u64,
+    keep_alive_timeouts: u64,
+    next_tick_ns: i64,
+    is_stopping: bool,
+}
+
+impl Server {
+    fn new(config: Config, listener: TcpListener) -> Result<Self, FirehoseError> {
+        let clock = Clock::start();
+        let poll = Poll::new()?;
+        poll.add(&listener, LISTENER, false)?;
+        Ok(Self {
+            watches: config.processes.iter().cloned().map(ProcessWatch::new).collect(),
+            broker: Broker::new(config.clone()),
+            next_tick_ns: clock.now(),
+            config,
+            clock,
+            listener,
+            poll,
+            connections: BTreeMap::new(),
+            next_token: LISTENER + 1,
+            buffer: vec![0; READ_BUFFER],
+            own_cpu: (0.0, 0.0),
+            each_second: Vec::new(),
+            accepted: 0,
+            violations: 0,
+            keep_alive_timeouts: 0,
+            is_stopping: false,
+        })
+    }
+
+    fn run(&mut self, stop: &AtomicBool) -> Result<(), FirehoseError> {
+        let mut ready = Vec::new();
+        let mut timeout = 0;
+        while !stop.load(Ordering::Relaxed) {
+            ready.clear();
+            self.poll.wait(timeout, &mut ready)?;
+            let now = self.clock.now();
+            for event in &ready {
+                self.handle_ready(*event, now)?;
+            }
+            self.close_evicted();
+            if self.broker.started_ns.is_none() {
+                self.broker.poll_start(now)?;
+                if self.broker.started_ns.is_some() {
+                    self.handle_start();
+                }
+            }
+            if now >= self.next_tick_ns {
+                self.next_tick_ns = now + TICK_NS;
+                self.tick(now)?;
+            }
+            if self.broker.is_done() && self.connections.values().all(|open| open.out.is_empty()) {
+                break;
+            }
+            if self.is_overdue(now) {
+                break;
+            }
+            timeout = if self.pump_all() { 0 } else { self.timeout() };
+        }
+        self.sample();
+        self.close_all();
+        Ok(())
+    }
+
+    fn handle_start(&mut self) {
+        self.own_cpu.0 = cpu::own_seconds();
+        self.watches.iter_mut().for_each(ProcessWatch::sample);
+    }
+
+    fn handle_ready(&mut self, event: Ready, now: i64) -> Result<(), FirehoseError> {
+        if event.token == LISTENER {
+            return self.accept(now);
+        }
+        let Some(connection) = self.connections.get_mut(&event.token) else {
+            return Ok(());
+        };
+        if event.writable {
+            connection.is_blocked = false;
+        }
+        if event.readable {
+            self.read(event.token, now);
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, now: i64) -> Result<(), FirehoseError> {
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // The peer was gone before it was greeted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if self.connections.len() == MAX_CONNECTIONS {
+                continue;
+            }
+            socket.set_nonblocking(true)?;
+            socket.set_nodelay(true)?;
+            let token = self.next_token;
+            self.next_token += 1;
+            self.accepted += 1;
+            self.poll.add(&socket, token, false)?;
+            let connection = Connection {
+                socket,
+                link: Link::new(token, now),
+                kept: Vec::new(),
+                out: Outbox::default(),
+                is_blocked: false,
+                is_watched: false,
+            };
+            self.connections.insert(token, connection);
+        }
+    }
+
+    fn read(&mut self, token: u64, now: i64) {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        let count = match read_once(&connection.socket, &mut self.buffer) {
+            Ok(None) => return,
+            Ok(Some(count)) if count > 0 => count,
+            Ok(Some(_)) | Err(_) => return self.close(token, None),
+        };
+        let (broker, link, out) = (&mut self.broker, &mut connection.link, connection.out.buffer());
+        let handled = feed(&mut connection.kept, &self.buffer[..count], |input| broker.handle(link, input, out, now));
+        match handled {
+            Ok(()) => {}
+            Err(Close::Disconnect) => self.close(token, None),
+            Err(Close::Violation(violation)) => {
+                self.violations += 1;
+                eprintln!("connection closed: {violation}");
+                self.close(token, Some(PROTOCOL_ERROR));
+            }
+        }
+    }
+
+    /// Sends what may be sent; true if there is more to do at once.
+    fn pump_all(&mut self) -> bool {
+        let mut broken = Vec::new();
+        let mut is_busy = false;
+        for (&token, connection) in &mut self.connections {
+            let is_paced = self.config.rate.is_some();
+            let pumped = pump(connection, &mut self.broker, &self.clock, is_paced).and_then(|more| {
+                if connection.is_blocked != connection.is_watched {
+                    connection.is_watched = connection.is_blocked;
+                    self.poll.modify(&connection.socket, token, connection.is_watched)?;
+                }
+                Ok(more)
+            });
+            match pumped {
+                Ok(more) => is_busy |= more,
+                Err(_) => broken.push(token),
+            }
+        }
+        for token in broken {
+            self.close(token, None);
+        }
+        is_busy
+    }
+
+    fn timeout(&self) -> i64 {
+        let now = self.clock.now();
+        let until_tick = self.next_tick_ns - now;
+        if self.config.rate.is_none() {
+            return until_tick;
+        }
+        let due = self.broker.next_due_ns(now);
+        due.map_or(until_tick, |due| until_tick.min((due - now).max(PACE_NS)))
+    }
+
+    /// `close` with a reason is said to the client where its version knows how.
+    fn close(&mut self, token: u64, reason: Option<u8>) {
+        let Some(mut connection) = self.connections.remove(&token) else {
+            return;
+        };
+        if let Some(reason) = reason {
+            self.broker.put_goodbye(&connection.link, reason, connection.out.buffer());
+            // The peer may be gone already; it is being closed either way.
+            let _ = connection.out.flush(&connection.socket);
+        }
+        self.broker.handle_closed(&connection.link);
+    }
+
+    fn close_evicted(&mut self) {
+        for token in std::mem::take(&mut self.broker.evicted) {
+            self.close(token, Some(SESSION_TAKEN_OVER));
+        }
+    }
+
+    fn close_all(&mut self) {
+        let tokens: Vec<_> = self.connections.keys().copied().collect();
+        for token in tokens {
+            self.close(token, Some(SHUTTING_DOWN));
+        }
+    }
+
+    fn tick(&mut self, now: i64) -> Result<(), FirehoseError> {
+        let silent: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.link.is_silent(now))
+            .map(|(&token, _)| token)
+            .collect();
+        for token in silent {
+            self.keep_alive_timeouts += 1;
+            self.close(token, Some(KEEP_ALIVE_TIMEOUT));
+        }
+        let Some(started) = self.broker.started_ns else {
+            return Ok(());
+        };
+        self.sample();
+        let second = usize::try_from((now - started) / SECOND).unwrap_or(usize::MAX);
+        if self.each_second.len() < second {
+            let before: u64 = self.each_second.iter().sum();
+            self.each_second.push(self.broker.counts.acknowledged - before);
+            self.save_ack_log()?;
+        }
+        if !self.is_stopping
+            && self.config.seconds.is_some_and(|limit| seconds_between(started, now) >= limit.as_secs_f64())
+        {
+            self.is_stopping = true;
+            self.broker.stop_issuing();
+        }
+        Ok(())
+    }
+
+    /// Whether the time for the last acknowledgements is over, too.
+    fn is_overdue(&self, now: i64) -> bool {
+        let (Some(started), Some(limit)) = (self.broker.started_ns, self.config.seconds) else {
+            return false;
+        };
+        seconds_between(started, now) >= (limit + self.config.drain).as_secs_f64()
+    }
+
+    fn sample(&mut self) {
+        self.own_cpu.1 = cpu::own_seconds() - self.own_cpu.0;
+        self.watches.iter_mut().for_each(ProcessWatch::sample);
+    }
+
+    fn save_ack_log(&self) -> Result<(), FirehoseError> {
+        if let Some(path) = &self.config.ack_log {
+            self.broker.ack_log.save(path)?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of messages are far below 2^53")]
+    fn report(self) -> Report {
+        let counts = self.broker.counts.clone();
+        let (first, last) = self.broker.span_ns.unwrap_or((0, 0));
+        let seconds = seconds_between(first, last);
+        let measured = match self.config.qos {
+            Qos::AtMostOnce => counts.sent,
+            Qos::AtLeastOnce | Qos::ExactlyOnce => counts.acknowledged,
+        };
+        let per = |count: u64, seconds: f64| {
+            if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+        };
+        let is_planned = self.config.messages.is_none() || !self.is_stopping;
+        Report {
+            expected: self.broker.expectation(),
+            complete: self.broker.is_done() && is_planned && counts.discarded + counts.refused == 0,
+            sent: counts.sent,
+            acknowledged: counts.acknowledged,
+            redelivered: counts.redelivered,
+            refused: counts.refused,
+            discarded: counts.discarded,
+            acks_out_of_order: counts.acks_out_of_order,
+            acks_unknown: counts.acks_unknown,
+            connections: self.accepted,
+            violations: self.violations,
+            keep_alive_timeouts: self.keep_alive_timeouts,
+            topics_without_subscriber: counts.topics_without_subscriber,
+            seconds,
+            messages_per_second: per(measured, seconds),
+            latency: self.broker.latency.percentiles(),
+            generator_cpu_seconds: self.own_cpu.1,
+            generator_messages_per_cpu_second: per(counts.sent, self.own_cpu.1),
+            processes: self.watches.iter().map(|watch| watch.usage().clone()).collect(),
+            acknowledged_each_second: self.each_second,
+        }
+    }
+}
+
+/// Fills and flushes one connection; true if it could go on at once. A paced one waits after a write that took all that was
+/// due: going on would send single messages.
+fn pump(connection: &mut Connection, broker: &mut Broker, clock: &Clock, is_paced: bool) -> io::Result<bool> {
+    if connection.is_blocked {
+        return Ok(false);
+    }
+    for _ in 0..WRITES_PER_TURN {
+        let now = clock.now();
+        if connection.out.is_empty() {
+            if !broker.wants_to_send(&connection.link, now) {
+                return Ok(false);
+            }
+            broker.fill(&connection.link, connection.out.buffer(), now);
+        }
+        let is_full = connection.out.buffer().len() >= WRITE_TARGET;
+        if !connection.out.flush(&connection.socket)? {
+            connection.is_blocked = true;
+            return Ok(false);
+        }
+        if is_paced && !is_full {
+            return Ok(false);
+        }
+    }
+    Ok(broker.wants_to_send(&connection.link, clock.now()))
+}

@@ -1,0 +1,436 @@
+//! One publishing client without any I/O: bytes and the time in, bytes out.
+
+use super::feed::Feed;
+use crate::latency::Latency;
+use crate::ledger::AckLog;
+use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read};
+use crate::mqtt::{DUP, Qos, Violation, frame, kind, next_packet_id, put_ack, put_publish};
+use crate::progress::Progress;
+use crate::stamp;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// One write carries at most about this many bytes.
+const WRITE_TARGET: usize = 64 << 10;
+
+/// Buffers kept for later packets; more are given back.
+const MAX_SPARE: usize = 1_024;
+
+/// What all clients of a run share.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) qos: Qos,
+    pub(crate) pace: Pace,
+    pub(crate) progress: Arc<Progress>,
+    /// The most payload bytes that may be sent and not verified.
+    pub(crate) ahead: Option<u64>,
+    /// Messages sent, by publisher.
+    pub(crate) sent: Vec<u64>,
+    pub(crate) ack_log: AckLog,
+    pub(crate) latency: Latency,
+    pub(crate) counts: Counts,
+    /// First and last acknowledgement, or write at QoS 0.
+    pub(crate) span_ns: Option<(i64, i64)>,
+    /// Nothing new is sent any more.
+    pub(crate) is_stopping: bool,
+    spare: Vec<Vec<u8>>,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) resent: u64,
+    pub(crate) refused: u64,
+    pub(crate) acks_unknown: u64,
+    pub(crate) sessions_lost: u64,
+}
+
+/// When message `n` of the run is meant to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) started_ns: i64,
+    /// 0 is as fast as possible.
+    pub(crate) interval_ns: f64,
+}
+
+impl Pace {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "nanoseconds of a run fit an f64 to the microsecond"
+    )]
+    pub(crate) fn intended_ns(self, number: u64, now: i64) -> i64 {
+        if self.interval_ns == 0.0 {
+            return now;
+        }
+        self.started_ns + (number as f64 * self.interval_ns) as i64
+    }
+}
+
+impl Run {
+    pub(crate) fn new(
+        qos: Qos,
+        pace: Pace,
+        progress: Arc<Progress>,
+        ahead: Option<u64>,
+        run_id: u32,
+        topics: usize,
+    ) -> Self {
+        Self {
+            qos,
+            pace,
+            progress,
+            ahead,
+            sent: vec![0; topics],
+            ack_log: AckLog::new(run_id, topics),
+            latency: Latency::new(),
+            counts: Counts::default(),
+            span_ns: None,
+            is_stopping: false,
+            spare: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// Whether something new may be sent: not after a stop, and not when the receiving end is too far behind.
+    pub(crate) fn is_gate_open(&self) -> bool {
+        !self.is_stopping && self.ahead.is_none_or(|limit| self.progress.bytes_ahead() < limit)
+    }
+
+    fn note_time(&mut self, now: i64) {
+        let first = self.span_ns.map_or(now, |span| span.0);
+        self.span_ns = Some((first, now));
+    }
+
+    fn give_back(&mut self, packet: Vec<u8>) {
+        if self.spare.len() < MAX_SPARE {
+            self.spare.push(packet);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Down,
+    /// CONNECT sent.
+    Greeting,
+    Up,
+}
+
+/// How far the acknowledgement of a message has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Sent,
+    /// PUBREC received, PUBREL sent.
+    Received,
+    Done,
+}
+
+/// A message that is not wholly acknowledged; the packet is kept to send it again.
+#[derive(Debug)]
+struct Flight {
+    packet: Vec<u8>,
+    packet_id: u16,
+    publisher: u32,
+    sequence: u64,
+    intended_ns: i64,
+    step: Step,
+}
+
+/// Why a connection has ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Lost {
+    #[error("the broker refused the connection with code {0:#04x}")]
+    Refused(u8),
+    #[error("the broker grants no more than QoS {0}")]
+    Qos(u8),
+    #[error("the broker disconnected with reason {0:#04x}")]
+    Disconnected(u8),
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("the broker did not answer in time")]
+    Silent,
+    #[error("{0}")]
+    Socket(String),
+}
+
+impl Lost {
+    /// Whether trying again cannot help.
+    pub(crate) fn is_final(&self) -> bool {
+        // 3.1.1: 3 is server unavailable; 5: 0x88 unavailable, 0x89 busy, 0x97 quota, 0x9f rate.
+        let passing = [3, 0x88, 0x89, 0x97, 0x9f];
+        match self {
+            Self::Refused(code) => !passing.contains(code),
+            Self::Qos(_) => true,
+            _ => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    options: ConnectOptions,
+    feed: Feed,
+    state: State,
+    /// The most messages that may be unacknowledged: our own limit, and with the broker's on this connection.
+    window: usize,
+    allowed: usize,
+    in_flight: VecDeque<Flight>,
+    /// How many of `in_flight`, from the front, were sent on this connection.
+    on_wire: usize,
+    /// Those before this place are sent again.
+    resend_until: usize,
+    /// Whether the broker still has the session of what is sent again.
+    is_resumed: bool,
+    next_id: u16,
+    keep_alive_ns: i64,
+    last_sent_ns: i64,
+    last_heard_ns: i64,
+}
+
+impl Client {
+    pub(crate) fn new(options: ConnectOptions, feed: Feed, window: u16) -> Self {
+        Self {
+            keep_alive_ns: i64::from(options.keep_alive) * crate::clock::SECOND,
+            options,
+            feed,
+            state: State::Down,
+            window: usize::from(window),
+            allowed: 0,
+            in_flight: VecDeque::new(),
+            on_wire: 0,
+            resend_until: 0,
+            is_resumed: false,
+            next_id: 1,
+            last_sent_ns: 0,
+            last_heard_ns: 0,
+        }
+    }
+
+    /// The socket is connected.
+    pub(crate) fn handle_open(&mut self, out: &mut Vec<u8>, now: i64) {
+        self.state = State::Greeting;
+        self.last_sent_ns = now;
+        self.last_heard_ns = now;
+        put_connect(out, &self.options);
+    }
+
+    /// The socket is gone; what is unacknowledged waits for the next one.
+    pub(crate) fn handle_closed(&mut self) {
+        self.state = State::Down;
+        self.on_wire = 0;
+        self.resend_until = self.in_flight.len();
+    }
+
+    /// Handles the whole packets of `input` and returns how many bytes that took.
+    pub(crate) fn handle(&mut self, input: &[u8], out: &mut Vec<u8>, run: &mut Run, now: i64) -> Result<usize, Lost> {
+        self.last_heard_ns = now;
+        let mut at = 0;
+        while let Some(found) = frame(&input[at..])? {
+            at += found.length;
+            match (read(found, self.options.version)?, self.state) {
+                (FromBroker::Connack(connack), State::Greeting) => {
+                    self.handle_connack(&connack, run)?;
+                }
+                (FromBroker::Disconnect(reason), _) => return Err(Lost::Disconnected(reason)),
+                (_, State::Greeting | State::Down) => return Err(Violation("packet before CONNACK").into()),
+                (FromBroker::Connack(_), State::Up) => return Err(Violation("second CONNACK").into()),
+                (FromBroker::Pong, State::Up) => {}
+                (FromBroker::Puback(id, reason), State::Up) => self.handle_done(id, reason, run, now),
+                (FromBroker::Pubcomp(id, _), State::Up) => self.handle_done(id, 0, run, now),
+                (FromBroker::Pubrec(id, reason), State::Up) if reason >= 0x80 => self.handle_done(id, reason, run, now),
+                (FromBroker::Pubrec(id, _), State::Up) => self.handle_received(id, out, run),
+            }
+        }
+        Ok(at)
+    }
+
+    fn handle_connack(&mut self, connack: &crate::mqtt::client::Connack, run: &mut Run) -> Result<(), Lost> {
+        if connack.code != 0 {
+            return Err(Lost::Refused(connack.code));
+        }
+        if connack.maximum_qos < u8::from(run.qos) {
+            return Err(Lost::Qos(connack.maximum_qos));
+        }
+        self.state = State::Up;
+        self.allowed = self.window.min(usize::from(connack.receive_maximum));
+        if let Some(seconds) = connack.keep_alive.filter(|&seconds| seconds > 0) {
+            self.keep_alive_ns = i64::from(seconds) * crate::clock::SECOND;
+        }
+        self.is_resumed = connack.session_present;
+        if !connack.session_present && self.resend_until > 0 {
+            run.counts.sessions_lost += u64::from(!self.options.clean_start);
+            // The broker knows nothing of what it took with PUBREC: it may never have delivered that.
+            for flight in self.in_flight.iter_mut().filter(|flight| flight.step == Step::Received) {
+                flight.step = Step::Sent;
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, packet_id: u16) -> Option<&mut Flight> {
+        let sent = self.in_flight.iter_mut().take(self.on_wire);
+        let mut open = sent.filter(|flight| flight.step != Step::Done);
+        open.find(|flight| flight.packet_id == packet_id)
+    }
+
+    fn handle_received(&mut self, packet_id: u16, out: &mut Vec<u8>, run: &mut Run) {
+        put_ack(out, kind::PUBREL | 0x02, packet_id);
+        match self.find(packet_id) {
+            Some(flight) => flight.step = Step::Received,
+            None => run.counts.acks_unknown += 1,
+        }
+    }
+
+    fn handle_done(&mut self, packet_id: u16, reason: u8, run: &mut Run, now: i64) {
+        let Some(flight) = self.find(packet_id) else {
+            run.counts.acks_unknown += 1;
+            return;
+        };
+        flight.step = Step::Done;
+        let (publisher, sequence, intended_ns) = (flight.publisher, flight.sequence, flight.intended_ns);
+        if reason >= 0x80 {
+            run.counts.refused += 1;
+        } else {
+            run.counts.acknowledged += 1;
+            run.ack_log.record(publisher, sequence);
+            run.latency.record(now - intended_ns);
+            run.note_time(now);
+        }
+        while self.in_flight.front().is_some_and(|flight| flight.step == Step::Done) {
+            if let Some(flight) = self.in_flight.pop_front() {
+                run.give_back(flight.packet);
+            }
+            self.on_wire -= 1;
+            self.resend_until = self.resend_until.saturating_sub(1);
+        }
+    }
+
+    /// Appends what may be sent now, up to [`WRITE_TARGET`].
+    pub(crate) fn poll_send(&mut self, out: &mut Vec<u8>, run: &mut Run, now: i64) {
+        if self.state != State::Up {
+            return;
+        }
+        let before = out.len();
+        self.resend(out, run);
+        if self.on_wire >= self.resend_until {
+            while out.len() < WRITE_TARGET && self.may_send(run, now) {
+                self.send_next(out, run, now);
+            }
+        }
+        if out.len() > before {
+            self.last_sent_ns = now;
+        }
+    }
+
+    fn resend(&mut self, out: &mut Vec<u8>, run: &mut Run) {
+        while self.on_wire < self.resend_until && self.on_wire < self.allowed && out.len() < WRITE_TARGET {
+            let flight = &mut self.in_flight[self.on_wire];
+            match flight.step {
+                Step::Sent => {
+                    if self.is_resumed {
+                        flight.packet[0] |= DUP;
+                    } else {
+                        flight.packet[0] &= !DUP;
+                    }
+                    out.extend_from_slice(&flight.packet);
+                    run.counts.resent += 1;
+                }
+                Step::Received => put_ack(out, kind::PUBREL | 0x02, flight.packet_id),
+                Step::Done => {}
+            }
+            self.on_wire += 1;
+        }
+    }
+
+    /// Whether the window, the pace and the gate let the next message go.
+    fn may_send(&self, run: &Run, now: i64) -> bool {
+        let has_room = run.qos == Qos::AtMostOnce || self.in_flight.len() < self.allowed;
+        has_room && self.next_due_ns(run, now).is_some_and(|due| due <= now) && run.is_gate_open()
+    }
+
+    fn send_next(&mut self, out: &mut Vec<u8>, run: &mut Run, now: i64) {
+        let number = self.feed.peek().expect("asked by may_send");
+        let intended_ns = run.pace.intended_ns(number, now);
+        let next = self.feed.take(&mut run.payload);
+        stamp::seal(&mut run.payload, next.stamp_at, next.sequence, intended_ns);
+        run.sent[next.publisher as usize] += 1;
+        run.counts.sent += 1;
+        run.progress.note_sent(run.payload.len() as u64);
+        let topic = self.feed.topic(next.publisher);
+        if run.qos == Qos::AtMostOnce {
+            put_publish(out, self.options.version, run.qos, topic, &run.payload);
+            run.note_time(now);
+            return;
+        }
+        let packet_id = self.next_id;
+        self.next_id = next_packet_id(packet_id);
+        let mut packet = run.spare.pop().unwrap_or_default();
+        packet.clear();
+        let layout = put_publish(&mut packet, self.options.version, run.qos, topic, &run.payload);
+        let at = layout.packet_id.expect("QoS 1 and 2 have one");
+        packet[at..at + 2].copy_from_slice(&packet_id.to_be_bytes());
+        out.extend_from_slice(&packet);
+        self.in_flight.push_back(Flight {
+            packet,
+            packet_id,
+            publisher: next.publisher,
+            sequence: next.sequence,
+            intended_ns,
+            step: Step::Sent,
+        });
+        self.on_wire += 1;
+    }
+
+    /// When the next new message is meant to be sent; none at the end.
+    pub(crate) fn next_due_ns(&self, run: &Run, now: i64) -> Option<i64> {
+        self.feed.peek().map(|number| run.pace.intended_ns(number, now))
+    }
+
+    /// Whether a message could be sent but for the pace and the gate.
+    pub(crate) fn has_room(&self, qos: Qos) -> bool {
+        let is_caught_up = self.on_wire >= self.resend_until;
+        self.state == State::Up && is_caught_up && (qos == Qos::AtMostOnce || self.in_flight.len() < self.allowed)
+    }
+
+    /// Keep-alive (MQTT 5.0 §3.1.2.10): a PINGREQ after half the time of silence, the end after one and a half.
+    pub(crate) fn poll_keep_alive(&mut self, out: &mut Vec<u8>, now: i64) -> Result<(), Lost> {
+        let silence = now - self.last_heard_ns;
+        if self.state != State::Down && silence > self.keep_alive_ns + self.keep_alive_ns / 2 {
+            return Err(Lost::Silent);
+        }
+        let quiet = (now - self.last_sent_ns).max(silence);
+        if self.state == State::Up
+            && quiet > self.keep_alive_ns / 2
+            && now - self.last_sent_ns > self.keep_alive_ns / 10
+        {
+            put_ping(out);
+            self.last_sent_ns = now;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye and ends the session, if connected.
+    pub(crate) fn put_goodbye(&self, out: &mut Vec<u8>) {
+        if self.state == State::Up {
+            put_disconnect(out, self.options.version);
+        }
+    }
+
+    /// Whether the broker has accepted the present connection.
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// Whether everything was sent and acknowledged.
+    pub(crate) fn is_done(&self) -> bool {
+        self.in_flight.is_empty() && self.feed.peek().is_none()
+    }
+
+    /// Whether nothing waits for an acknowledgement.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+}

@@ -1,0 +1,356 @@
+//! The publisher: many MQTT clients on one thread, sending AIS through a real broker.
+//!
+//! It outlives restarts of the broker: what is unacknowledged is sent again, nothing is skipped. Each MQTT topic has one
+//! client, so the order of a topic is the order in which it was sent.
+
+mod client;
+mod driver;
+mod feed;
+
+use crate::ais::nmea::{self, NmeaError};
+use crate::clock::{Clock, SECOND, seconds_between};
+use crate::latency::Percentiles;
+use crate::ledger::{AckLog, Expectation};
+use crate::mqtt::{Qos, Version};
+use crate::output::OutputError;
+use crate::progress::Progress;
+use client::{Client, Pace, Run};
+use driver::Driver;
+use feed::Plan;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// The most clients of a run: each is a connection, and a process may open about a thousand unless its limit is raised.
+pub const MAX_CLIENTS: u32 = 50_000;
+
+/// The most vessels of a fleet: more MMSIs would leave the range of ships.
+pub const MAX_FLEET: u32 = 10_000_000;
+
+/// Seconds; the broker may overrule it.
+const KEEP_ALIVE_SECONDS: u16 = 30;
+
+/// What is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Traffic {
+    /// The AIS sentences recorded in these files, over and over.
+    Recorded(Vec<PathBuf>),
+    /// A synthetic fleet.
+    Fleet {
+        /// How many vessels: 1 to [`MAX_FLEET`].
+        vessels: u32,
+        /// The same seed gives the same messages.
+        seed: u64,
+    },
+}
+
+/// A broker's address: `mqtt://[user:password@]host[:port]`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrokerUrl {
+    /// Name or address.
+    pub host: String,
+    /// 1883 where the URL names none.
+    pub port: u16,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for BrokerUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never with the password.
+        write!(f, "mqtt://{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for BrokerUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text
+            .strip_prefix("mqtt://")
+            .or_else(|| text.strip_prefix("tcp://"))
+            .ok_or("the broker's URL must start with mqtt:// (TLS is not supported)")?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (login, address) = match rest.rsplit_once('@') {
+            Some((login, address)) => {
+                let (user, password) = login.split_once(':').unwrap_or((login, ""));
+                (Some((user.to_owned(), password.to_owned())), address)
+            }
+            None => (None, rest),
+        };
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
+                (host, port)
+            }
+            _ => (address, 1_883),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err("the broker's URL names no host".to_owned());
+        }
+        Ok(Self { host: host.to_owned(), port, login })
+    }
+}
+
+/// What a publisher shall do.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the broker is.
+    pub url: BrokerUrl,
+    /// Protocol version.
+    pub version: Version,
+    /// What is published.
+    pub traffic: Traffic,
+    /// QoS of every message.
+    pub qos: Qos,
+    /// Connections: 1 to [`MAX_CLIENTS`]. The topics are dealt to them.
+    pub clients: u32,
+    /// The most unacknowledged messages of a client: 1 to 65,535. A smaller Receive Maximum of the broker rules.
+    pub in_flight: u16,
+    /// Messages in all; none: until it is stopped.
+    pub messages: Option<u64>,
+    /// Messages a second in all (open loop); none: as fast as the broker takes them.
+    pub rate: Option<f64>,
+    /// Closed loop on the receiving end: the most payload bytes that may be sent and not noted as verified in [`Progress`].
+    pub ahead: Option<u64>,
+    /// Whether the broker keeps the clients' sessions while they are away. QoS 2 needs it.
+    pub persistent: bool,
+    /// The run id of the stamps.
+    pub run_id: u32,
+    /// How long the broker may be away before the run fails; before the first connection: ten seconds at most.
+    pub patience: Duration,
+    /// Where to keep the log of acknowledgements, rewritten every second.
+    pub ack_log: Option<PathBuf>,
+}
+
+/// Why a run of the publisher failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A setting is out of its range.
+    #[error("{0}")]
+    Config(String),
+    /// The recorded sentences cannot be used.
+    #[error(transparent)]
+    Nmea(#[from] NmeaError),
+    /// The broker is not there, or does not want us.
+    #[error("no connection to the MQTT broker at {url:?}: {cause}; is it running, and does it listen there?")]
+    Broker {
+        /// Where it should be.
+        url: BrokerUrl,
+        /// What went wrong last.
+        cause: String,
+    },
+    /// The log of acknowledgements could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The system refused something else.
+    #[error("the publisher cannot go on: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What happened, as it is written to the result file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// What was sent to each topic.
+    #[serde(flatten)]
+    pub expected: Expectation,
+    /// What was found in the recorded files.
+    pub nmea: Option<nmea::Counts>,
+    /// Whether all messages were sent and acknowledged.
+    pub complete: bool,
+    /// Messages sent, each counted once.
+    pub sent: u64,
+    /// Messages acknowledged (QoS 1: PUBACK, QoS 2: PUBCOMP).
+    pub acknowledged: u64,
+    /// Messages sent again after a reconnect: as many may arrive twice at QoS 1.
+    pub resent: u64,
+    /// Messages that the broker refused with a reason code of 0x80 or more.
+    pub refused: u64,
+    /// Acknowledgements of packet identifiers that were not in use.
+    pub acks_unknown: u64,
+    /// Connections that ended before their time.
+    pub connections_lost: u64,
+    /// Persistent sessions that the broker had forgotten.
+    pub sessions_lost: u64,
+    /// Seconds from the first to the last acknowledgement (QoS 0: write).
+    pub seconds: f64,
+    /// Messages a second over that time.
+    pub messages_per_second: f64,
+    /// From sending (open loop: from the intended time) to the acknowledgement.
+    pub latency: Percentiles,
+    /// CPU seconds of the whole process during the run.
+    pub generator_cpu_seconds: f64,
+    /// Messages acknowledged in each second.
+    pub acknowledged_each_second: Vec<u64>,
+    /// What was acknowledged, message by message.
+    #[serde(skip)]
+    pub ack_log: AckLog,
+}
+
+/// A publisher on its own thread.
+#[derive(Debug)]
+pub struct Publisher {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Report, PublishError>>,
+}
+
+impl Publisher {
+    /// Checks the settings, reads the recorded files and starts.
+    ///
+    /// # Errors
+    /// [`PublishError::Config`], [`PublishError::Nmea`] and [`PublishError::System`]; what happens later comes out of
+    /// [`Publisher::join`].
+    pub fn spawn(config: Config, progress: Arc<Progress>) -> Result<Self, PublishError> {
+        let prepared = prepare(&config)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("publisher".to_owned())
+            .spawn(move || run_prepared(config, prepared, progress, &flag))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Sends nothing new; what is in flight is still waited for, for a few seconds.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has ended, so that [`Publisher::join`] returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// Why it failed.
+    ///
+    /// # Panics
+    /// If the publisher's thread did.
+    pub fn join(self) -> Result<Report, PublishError> {
+        match self.thread.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+/// Publishes on this thread until all is acknowledged, `stop` is set or the broker stays away.
+///
+/// # Errors
+/// [`PublishError`]; the log of acknowledgements is written nevertheless, where that is possible.
+pub fn run(config: Config, progress: Arc<Progress>, stop: &AtomicBool) -> Result<Report, PublishError> {
+    let prepared = prepare(&config)?;
+    run_prepared(config, prepared, progress, stop)
+}
+
+type Prepared = (Arc<Plan>, Option<nmea::Counts>);
+
+fn prepare(config: &Config) -> Result<Prepared, PublishError> {
+    config.check()?;
+    let (messages, run_id) = (config.messages, config.run_id);
+    Ok(match &config.traffic {
+        Traffic::Recorded(paths) => {
+            let (records, counts) = nmea::read_files(paths)?;
+            (Arc::new(Plan::recorded(&records, messages, run_id)), Some(counts))
+        }
+        Traffic::Fleet { vessels, seed } => (Arc::new(Plan::fleet(*vessels, *seed, messages, run_id)), None),
+    })
+}
+
+fn run_prepared(
+    config: Config,
+    prepared: Prepared,
+    progress: Arc<Progress>,
+    stop: &AtomicBool,
+) -> Result<Report, PublishError> {
+    let (plan, nmea) = prepared;
+    let clock = Clock::start();
+    let pace = Pace {
+        started_ns: clock.now(),
+        #[expect(clippy::cast_precision_loss, reason = "a second has few nanoseconds")]
+        interval_ns: config.rate.map_or(0.0, |rate| SECOND as f64 / rate),
+    };
+    let run = Run::new(config.qos, pace, progress, config.ahead, config.run_id, plan.topics.len());
+    // Sessions of an earlier run must not meet this one's packet identifiers.
+    let nonce = pace.started_ns;
+    let clients = (0..config.clients).map(|number| {
+        let options = crate::mqtt::client::ConnectOptions {
+            version: config.version,
+            client_id: format!("fairlead-loadgen-{nonce:x}-{number}"),
+            clean_start: !config.persistent,
+            keep_alive: KEEP_ALIVE_SECONDS,
+            login: config.url.login.clone(),
+        };
+        Client::new(options, plan.feed(number, config.clients), config.in_flight)
+    });
+    let clients = clients.collect();
+    let mut driver = Driver::new(config, clock, run, clients)?;
+    let outcome = driver.run(stop);
+    let saved = driver.save_ack_log();
+    outcome?;
+    saved?;
+    let topics = plan.topics.clone();
+    Ok(report(driver, topics, nmea))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of messages are far below 2^53")]
+fn report(driver: Driver, topics: Vec<String>, nmea: Option<nmea::Counts>) -> Report {
+    let complete = driver.is_complete();
+    let (run, totals) = driver.into_parts();
+    let counts = run.counts;
+    let (first, last) = run.span_ns.unwrap_or((0, 0));
+    let seconds = seconds_between(first, last);
+    let measured = if run.qos == Qos::AtMostOnce { counts.sent } else { counts.acknowledged };
+    Report {
+        expected: Expectation { run_id: run.ack_log.run_id, topics, sent: run.sent },
+        nmea,
+        complete: complete && counts.refused == 0,
+        sent: counts.sent,
+        acknowledged: counts.acknowledged,
+        resent: counts.resent,
+        refused: counts.refused,
+        acks_unknown: counts.acks_unknown,
+        connections_lost: totals.connections_lost,
+        sessions_lost: counts.sessions_lost,
+        seconds,
+        messages_per_second: if seconds > 0.0 { measured as f64 / seconds } else { 0.0 },
+        latency: run.latency.percentiles(),
+        generator_cpu_seconds: totals.cpu_seconds,
+        acknowledged_each_second: totals.each_second,
+        ack_log: run.ack_log,
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), PublishError> {
+        let fail = |text: String| Err(PublishError::Config(text));
+        if !(1..=MAX_CLIENTS).contains(&self.clients) {
+            return fail(format!("{} clients are not possible: 1 to {MAX_CLIENTS}", self.clients));
+        }
+        if self.in_flight == 0 {
+            return fail("nothing in flight would send nothing: 1 to 65535".to_owned());
+        }
+        if self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            return fail("the rate must be above 0; leave it out for as fast as possible".to_owned());
+        }
+        if let Traffic::Fleet { vessels, .. } = self.traffic
+            && !(1..=MAX_FLEET).contains(&vessels)
+        {
+            return fail(format!("a fleet of {vessels} is not possible: 1 to {MAX_FLEET}"));
+        }
+        if self.qos == Qos::ExactlyOnce && !self.persistent {
+            return fail("QoS 2 needs persistent sessions: without them a reconnect would double messages".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

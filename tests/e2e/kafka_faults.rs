@@ -1,0 +1,221 @@
+//! Kafka down, restarted, frozen, without the topic, or refusing a record.
+
+use std::time::Duration;
+
+use fairlead_tests::{
+    Client, Config, Fairlead, Kafka, Loadgen, Mosquitto, Record, during, metric, pause, unique, wait_until,
+};
+
+use crate::{
+    load::{MEMORY, config, four_fifths_of_maximum},
+    scene::LIMIT,
+};
+
+/// Longest flood of a test.
+const FLOOD: Duration = Duration::from_secs(120);
+
+fn values(records: &[Record]) -> Vec<String> {
+    let mut values: Vec<String> = records.iter().map(Record::text).collect();
+    values.sort_unstable();
+    values
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn down_at_start_is_said_and_waited_for() {
+    let mut kafka = Kafka::prepared();
+    let mosquitto = Mosquitto::start();
+    let mut bridge = Fairlead::start(&Config::new(&mosquitto.url(), kafka.brokers(), "ais"));
+    bridge.wait_unready("Kafka", LIMIT);
+    bridge.wait_log(kafka.brokers(), LIMIT);
+    kafka.restart();
+    kafka.create_topic("ais", 3, &[]);
+    bridge.wait_ready(LIMIT);
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    let sent: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
+    for text in &sent {
+        client.publish("ais/1", 1, text.as_bytes());
+    }
+    assert_eq!(values(&kafka.records("ais", 1000, LIMIT)), sent);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn restarts_under_load_lose_and_double_nothing() {
+    const MESSAGES: u64 = 600_000;
+    let mut kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--messages", &MESSAGES.to_string(), "--rate", "30000"]);
+    let mut bridge = Fairlead::start(&config(firehose.url(), &kafka, "ais"));
+    bridge.wait_metric(metric::DELIVERED, &[], 100_000.0, FLOOD);
+    kafka.stop();
+    bridge.wait_unready("Kafka", LIMIT);
+    kafka.restart();
+    bridge.wait_ready(LIMIT);
+    bridge.wait_metric(metric::DELIVERED, &[], 300_000.0, FLOOD);
+    kafka.kill();
+    kafka.restart();
+    let result = firehose.succeed(FLOOD);
+    assert_eq!(result["connections"], 1, "the MQTT session is not touched");
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify(&kafka, "ais", 0);
+    assert_eq!(kafka.count("ais"), MESSAGES, "a duplicate without a crash of the bridge or a lost MQTT connection");
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn frozen_kafka_stops_the_flow_and_nothing_else() {
+    let kafka = Kafka::start();
+    let warm_up = unique("warm-up");
+    kafka.create_topic(&warm_up, 9, &[]);
+    let rate = four_fifths_of_maximum(&kafka, &warm_up);
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "25", "--drain", "60", "--rate", &rate]);
+    let mut bridge =
+        Fairlead::start(&config(firehose.url(), &kafka, "ais").source("receive_maximum = 20000\nkeep_alive = \"2s\""));
+    bridge.wait_metric(metric::DELIVERED, &[], 100_000.0, LIMIT);
+    kafka.freeze();
+    let mut most = 0;
+    during(Duration::from_secs(15), || most = most.max(bridge.process().rss_anon()));
+    assert_eq!(bridge.get("/livez").status, 200, "the executors turn");
+    kafka.thaw();
+    let result = firehose.succeed(FLOOD);
+    println!("most memory while frozen: {} MiB", most >> 20);
+    assert!(most < MEMORY, "{} MiB of anonymous memory", most >> 20);
+    assert_eq!(result["connections"], 1, "no reconnect");
+    assert_eq!(result["keep_alive_timeouts"], 0, "pings go on");
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify(&kafka, "ais", 0);
+    assert_eq!(kafka.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate");
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn frozen_kafka_costs_no_cpu_time() {
+    let kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--messages", "1000000"]);
+    let mut bridge = Fairlead::start(&config(firehose.url(), &kafka, "ais"));
+    bridge.wait_metric(metric::DELIVERED, &[], 100_000.0, LIMIT);
+    kafka.freeze();
+    // What was on its way when Kafka froze settles first.
+    pause(Duration::from_secs(1));
+    let before = bridge.process().cpu();
+    pause(Duration::from_secs(4));
+    let used = bridge.process().cpu() - before;
+    kafka.thaw();
+    assert!(used < Duration::from_millis(400), "{used:?} of CPU time in 4 s of waiting");
+    firehose.succeed(FLOOD);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn missing_topic_is_a_hold_until_it_is_there() {
+    let kafka = Kafka::shared();
+    let topic = unique("missing");
+    let mosquitto = Mosquitto::start();
+    let mut bridge = Fairlead::start(&Config::new(&mosquitto.url(), kafka.brokers(), &topic));
+    bridge.wait_metric(metric::SUBSCRIBED, &[], 1.0, LIMIT);
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    for n in 0..100 {
+        client.publish("ais/1", 1, format!("{n:02}").as_bytes());
+    }
+    bridge.wait_unready(&topic, LIMIT);
+    bridge.wait_log(&topic, LIMIT);
+    during(Duration::from_secs(2), || assert_eq!(bridge.metric(metric::DELIVERED, &[]), 0.0));
+    assert_eq!(kafka.partitions(&topic), None, "Fairlead creates nothing unasked");
+    kafka.create_topic(&topic, 3, &[]);
+    let sent: Vec<String> = (0..100).map(|n| format!("{n:02}")).collect();
+    let records = kafka.records(&topic, 100, LIMIT);
+    let in_order: Vec<String> = records.iter().map(Record::text).collect();
+    assert_eq!(in_order, sent, "one key, one partition, in order");
+    bridge.wait_ready(LIMIT);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn missing_topic_is_created_where_that_is_asked_for() {
+    let kafka = Kafka::shared();
+    let topic = unique("created");
+    let mosquitto = Mosquitto::start();
+    let create =
+        Config::new(&mosquitto.url(), kafka.brokers(), &topic).kafka("create = { partitions = 7, replication = 1 }");
+    let mut bridge = Fairlead::start(&create);
+    bridge.wait_ready(LIMIT);
+    Client::connect(mosquitto.port(), "vessel").publish("ais/1", 1, b"first");
+    wait_until(LIMIT, "the topic is created", || kafka.partitions(&topic) == Some(7));
+    assert_eq!(values(&kafka.records(&topic, 1, LIMIT)), ["first"]);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn record_that_kafka_refuses_is_a_counted_drop_and_others_flow() {
+    let kafka = Kafka::shared();
+    let topic = unique("small");
+    kafka.create_topic(&topic, 1, &[("max.message.bytes", "2000")]);
+    let mosquitto = Mosquitto::start();
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic));
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    for n in 0..100 {
+        client.publish("ais/1", 1, format!("{n:02}").as_bytes());
+        if n % 10 == 5 {
+            client.publish("ais/1", 1, &[b'x'; 10_000]);
+        }
+    }
+    let records = kafka.records(&topic, 100, LIMIT);
+    let got: Vec<String> = records.iter().map(Record::text).collect();
+    let sent: Vec<String> = (0..100).map(|n| format!("{n:02}")).collect();
+    assert_eq!(got, sent);
+    bridge.wait_metric(metric::DROPPED, &[("reason", "too_large")], 10.0, LIMIT);
+    assert_eq!(bridge.metric(metric::PENDING, &[]), 0.0, "what was dropped is acknowledged");
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn topic_deleted_under_way_is_a_hold_until_it_is_back() {
+    let kafka = Kafka::shared();
+    let topic = unique("deleted");
+    kafka.create_topic(&topic, 1, &[]);
+    let mosquitto = Mosquitto::start();
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic));
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    client.publish("ais/1", 1, b"before");
+    assert_eq!(values(&kafka.records(&topic, 1, LIMIT)), ["before"]);
+    kafka.delete_topic(&topic);
+    for n in 0..10 {
+        client.publish("ais/1", 1, format!("{n}").as_bytes());
+    }
+    bridge.wait_unready(&topic, LIMIT);
+    kafka.create_topic(&topic, 1, &[]);
+    let records = kafka.records(&topic, 10, Duration::from_secs(60));
+    let got: Vec<String> = records.iter().map(Record::text).collect();
+    let sent: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+    assert_eq!(got, sent);
+    bridge.wait_ready(LIMIT);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn java_clients_find_the_same_partition() {
+    // What `toPositive(murmur2(key)) % 9` of Kafka's Java client says.
+    const KNOWN: [(&str, i32); 3] = [("ais/1", 2), ("ais/2", 1), ("ais/244660920", 2)];
+    let kafka = Kafka::shared();
+    let topic = unique("murmur2");
+    kafka.create_topic(&topic, 9, &[]);
+    let mosquitto = Mosquitto::start();
+    let _bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic));
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    for (key, _) in KNOWN {
+        client.publish(key, 1, b"keyed");
+    }
+    for record in kafka.records(&topic, 3, LIMIT) {
+        let (_, partition) = KNOWN.iter().find(|(key, _)| *key == record.key_text()).unwrap();
+        assert_eq!(record.partition, *partition, "partition of {}", record.key_text());
+    }
+}

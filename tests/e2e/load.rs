@@ -1,0 +1,27 @@
+//! Load for the tests that need it: the most that the bridge takes on this machine now.
+
+use std::time::Duration;
+
+use fairlead_tests::{Config, Fairlead, KafkaClient, Loadgen};
+
+use crate::scene::LIMIT;
+
+/// Anonymous memory that a bridge may have: the budget of both shards (64 MiB each, the default), and as much again
+/// for everything that is not messages (code's data, librdkafka's buffers, metrics).
+pub(crate) const MEMORY: u64 = 2 * 2 * (64 << 20);
+
+/// The configuration for a flood.
+pub(crate) fn config(url: &str, kafka: &KafkaClient, topic: &str) -> Config {
+    Config::new(url, kafka.brokers(), topic).source("receive_maximum = 20000").engine("cpus = [0, 1]")
+}
+
+/// Messages a second that the bridge moves when flooded for five seconds, as 80 % for `--rate`.
+pub(crate) fn four_fifths_of_maximum(kafka: &KafkaClient, topic: &str) -> String {
+    let mut firehose = Loadgen::firehose(&["--seconds", "5"]);
+    let mut bridge = Fairlead::start(&config(firehose.url(), kafka, topic));
+    let result = firehose.succeed(Duration::from_secs(60));
+    assert_eq!(bridge.stop(LIMIT), 0);
+    let rate = result["messages_per_second"].as_f64().expect("a rate");
+    println!("maximum: {rate:.0} msg/s");
+    format!("{:.0}", rate * 0.8)
+}

@@ -1,0 +1,112 @@
+//! The admin endpoint: `/metrics`, `/livez`, `/readyz`, `/status`.
+
+use std::time::Duration;
+
+use fairlead_tests::{Fairlead, Kafka, Loadgen, Metrics, get, metric, unique, wait_until, wire};
+
+use crate::{
+    load::config,
+    scene::{LIMIT, Scene},
+};
+
+/// Largest scrape.
+const SCRAPE: usize = 256 << 10;
+
+/// The ledger of every route balances, if this scrape could read it between two turns.
+fn assert_balance(metrics: &Metrics) {
+    if metrics.sum(metric::APPROXIMATE, &[]) == Some(1.0) {
+        return;
+    }
+    let routes = metrics.samples().iter().filter(|(name, _, _)| name == metric::RECEIVED);
+    for route in routes.map(|(_, labels, _)| labels["route"].as_str()) {
+        let sum = |name| metrics.sum(name, &[("route", route)]).unwrap_or_else(|| panic!("no {name} of {route}"));
+        let came = sum(metric::RECEIVED) + sum(metric::RECOVERED);
+        let ended = sum(metric::DELIVERED) + sum(metric::DEAD_LETTERED) + sum(metric::DROPPED);
+        assert_eq!(came, ended + sum(metric::SUPPRESSED) + sum(metric::PENDING), "the ledger of route {route}");
+    }
+    assert_eq!(metrics.sum(metric::BALANCED, &[]), Some(1.0));
+}
+
+#[test]
+fn names_labels_and_size_are_bounded() {
+    let scene = Scene::new("");
+    let mut session = scene.session();
+    for id in 1..=2000 {
+        session.publish(&format!("ais/secret-vessel-{id}\"\\\u{1b}[0m"), 1, id, b"payload-canary");
+    }
+    for id in 1..=2000 {
+        session.expect_id(wire::PUBACK, id);
+    }
+    let text = scene.bridge.get("/metrics").body;
+    assert!(text.len() < SCRAPE, "{} bytes", text.len());
+    let metrics = Metrics::parse(&text);
+    assert_eq!(metrics.sum(metric::DELIVERED, &[]), Some(2000.0));
+    for (name, labels, _) in metrics.samples() {
+        assert!(name.starts_with("fairlead_"), "{name}");
+        assert!(!labels.contains_key("topic"), "a topic as a label of {name}");
+    }
+    for path in ["/metrics", "/status", "/readyz"] {
+        assert!(!scene.bridge.get(path).body.contains("secret-vessel"), "an MQTT topic in {path}");
+    }
+    let log = scene.bridge.log();
+    assert!(!log.contains("payload-canary") && !log.contains('\u{1b}'), "{log}");
+    assert_balance(&metrics);
+}
+
+#[test]
+fn health_follows_the_facts() {
+    let mut scene = Scene::without_topic(|config| config);
+    assert_eq!(scene.bridge.get("/livez").status, 200);
+    // No broker has answered, then the topic is missing, then all is well.
+    scene.bridge.wait_unready("harbour", LIMIT);
+    let mut session = scene.session();
+    session.publish("ais/1", 1, 1, b"held");
+    scene.bridge.wait_unready("ais", LIMIT);
+    scene.create_topic();
+    session.expect_id(wire::PUBACK, 1);
+    scene.bridge.wait_ready(LIMIT);
+    let status: serde_json::Value = serde_json::from_str(&scene.bridge.get("/status").body).expect("JSON");
+    assert!(status.is_object() && status.to_string().contains("harbour"), "{status}");
+    assert_eq!(scene.bridge.get("/nowhere").status, 404);
+    drop(session);
+    scene.bridge.wait_unready("harbour", LIMIT);
+}
+
+#[test]
+fn stages_are_timed() {
+    let scene = Scene::new("");
+    let mut session = scene.session();
+    for id in 1..=100 {
+        session.publish("ais/1", 1, id, b"timed");
+        session.expect_id(wire::PUBACK, id);
+    }
+    let metrics = scene.bridge.metrics();
+    for stage in ["decode", "produce", "confirm", "acknowledge"] {
+        let count = metrics.sum(&format!("fairlead_{stage}_duration_seconds_count"), &[]);
+        assert!(count > Some(0.0), "{stage}: {count:?}");
+    }
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn ledger_balances_at_every_scrape_under_load() {
+    let kafka = Kafka::shared();
+    let topic = unique("ledger");
+    kafka.create_topic(&topic, 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--messages", "500000"]);
+    let mut bridge = Fairlead::start(&config(firehose.url(), kafka, &topic));
+    let mut exact = 0;
+    wait_until(Duration::from_secs(60), "the flood is through", || {
+        if let Some(scrape) = get(bridge.admin(), "/metrics") {
+            let metrics = Metrics::parse(&scrape.body);
+            assert_balance(&metrics);
+            exact += usize::from(metrics.sum(metric::APPROXIMATE, &[]) == Some(0.0));
+        }
+        firehose.process().ended().is_some()
+    });
+    assert!(exact > 0, "no scrape found the shards between two turns");
+    firehose.succeed(LIMIT);
+    wait_until(LIMIT, "everything is accounted for", || bridge.metric(metric::DELIVERED, &[]) == 500_000.0);
+    assert_eq!(bridge.metric(metric::PENDING, &[]), 0.0);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}

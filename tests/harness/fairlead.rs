@@ -1,0 +1,330 @@
+//! The bridge under test, as the binary that users run.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use crate::{
+    http::{Metrics, Response, get},
+    port::free_port,
+    process::Process,
+    scratch::Scratch,
+    wait::{wait_for, wait_until},
+};
+
+/// Longest start.
+const START: Duration = Duration::from_secs(20);
+/// Longest run of a command that does not bridge.
+const COMMAND: Duration = Duration::from_secs(30);
+
+/// A configuration: the usual one in fields, and further lines for each table.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The URLs of the source.
+    pub urls: Vec<String>,
+    /// `brokers` of Kafka.
+    pub brokers: String,
+    /// `from` of the route.
+    pub from: String,
+    /// `topic` of the route.
+    pub topic: String,
+    /// Further lines of `[[source]]`.
+    pub source: String,
+    /// Further lines of `[kafka]`.
+    pub kafka: String,
+    /// Further lines of `[[route]]`.
+    pub route: String,
+    /// Lines of `[engine]`.
+    pub engine: String,
+}
+
+impl Config {
+    /// Everything under `ais/` of one MQTT broker into one Kafka topic, keyed by the MQTT topic.
+    #[must_use]
+    pub fn new(url: &str, brokers: &str, topic: &str) -> Config {
+        Config {
+            urls: vec![url.to_owned()],
+            brokers: brokers.to_owned(),
+            from: "ais/#".to_owned(),
+            topic: topic.to_owned(),
+            source: String::new(),
+            kafka: String::new(),
+            route: String::new(),
+            engine: String::new(),
+        }
+    }
+
+    /// With further lines of `[[source]]`.
+    #[must_use]
+    pub fn source(mut self, lines: &str) -> Config {
+        self.source = lines.to_owned();
+        self
+    }
+
+    /// With further lines of `[kafka]`.
+    #[must_use]
+    pub fn kafka(mut self, lines: &str) -> Config {
+        self.kafka = lines.to_owned();
+        self
+    }
+
+    /// With further lines of `[[route]]`.
+    #[must_use]
+    pub fn route(mut self, lines: &str) -> Config {
+        self.route = lines.to_owned();
+        self
+    }
+
+    /// With lines of `[engine]`.
+    #[must_use]
+    pub fn engine(mut self, lines: &str) -> Config {
+        self.engine = lines.to_owned();
+        self
+    }
+
+    /// The file, with the port of the admin endpoint.
+    #[must_use]
+    pub fn toml(&self, admin: u16) -> String {
+        format!(
+            "[[source]]\nname = \"harbour\"\nurl = {:?}\n{}\n[kafka]\nbrokers = \"{}\"\n{}\n\
+             [[route]]\nfrom = \"{}\"\ntopic = \"{}\"\n{}\n[engine]\n{}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n",
+            self.urls, self.source, self.brokers, self.kafka, self.from, self.topic, self.route, self.engine
+        )
+    }
+}
+
+/// Names of the metrics that tests look at.
+pub mod metric {
+    /// Messages read from brokers, by route.
+    pub const RECEIVED: &str = "fairlead_received_messages_total";
+    /// Messages found in the spool at start, by route.
+    pub const RECOVERED: &str = "fairlead_recovered_messages_total";
+    /// Messages that Kafka confirmed, by route.
+    pub const DELIVERED: &str = "fairlead_delivered_messages_total";
+    /// Messages written to the dead letters, by route.
+    pub const DEAD_LETTERED: &str = "fairlead_dead_lettered_messages_total";
+    /// Messages given up, by route and reason.
+    pub const DROPPED: &str = "fairlead_dropped_messages_total";
+    /// Second copies of a message, by route.
+    pub const SUPPRESSED: &str = "fairlead_suppressed_messages_total";
+    /// Messages on their way, by route.
+    pub const PENDING: &str = "fairlead_pending_messages";
+    /// 1 where a scrape of the ledger may be in the middle of a turn.
+    pub const APPROXIMATE: &str = "fairlead_ledger_approximate";
+    /// 1 where the ledger balances.
+    pub const BALANCED: &str = "fairlead_ledger_balanced";
+    /// Connections opened again.
+    pub const RECONNECTS: &str = "fairlead_mqtt_reconnects_total";
+    /// Reconnects at which the broker had lost the session.
+    pub const SESSION_LOST: &str = "fairlead_mqtt_session_lost_total";
+    /// Violations by the broker, by reason.
+    pub const VIOLATIONS: &str = "fairlead_mqtt_violations_total";
+    /// 1 for each session that has everything subscribed.
+    pub const SUBSCRIBED: &str = "fairlead_mqtt_session_subscribed";
+    /// PUBLISHes received with the DUP flag.
+    pub const DUP: &str = "fairlead_mqtt_dup_received_total";
+}
+
+/// A bridge with its configuration. Dropping it kills it.
+#[derive(Debug)]
+pub struct Fairlead {
+    folder: Scratch,
+    admin: u16,
+    process: Process,
+}
+
+impl Fairlead {
+    /// Starts `fairlead run`; it may not be ready yet.
+    ///
+    /// # Panics
+    ///
+    /// When there is no binary.
+    #[must_use]
+    pub fn start(config: &Config) -> Fairlead {
+        let admin = free_port();
+        let folder = Scratch::new("fairlead");
+        folder.write("fairlead.toml", &config.toml(admin));
+        let process = run(folder.path());
+        Fairlead { folder, admin, process }
+    }
+
+    /// [`Fairlead::start`], and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// When it does not become ready.
+    #[must_use]
+    pub fn ready(config: &Config) -> Fairlead {
+        let mut fairlead = Fairlead::start(config);
+        fairlead.wait_ready(START);
+        fairlead
+    }
+
+    /// Starts it again with the same configuration, after it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs.
+    pub fn restart(&mut self) {
+        assert!(self.process.ended().is_some(), "the bridge still runs");
+        self.process = run(self.folder.path());
+    }
+
+    /// The process: signals, memory, CPU, log, exit code.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Everything it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The port of the admin endpoint.
+    #[must_use]
+    pub fn admin(&self) -> u16 {
+        self.admin
+    }
+
+    /// Waits until `/readyz` says 200.
+    ///
+    /// # Panics
+    ///
+    /// When it ends, or has not said so within `limit`.
+    #[track_caller]
+    pub fn wait_ready(&mut self, limit: Duration) {
+        wait_until(limit, "the bridge is ready", || {
+            assert!(self.process.ended().is_none(), "the bridge has ended");
+            get(self.admin, "/readyz").is_some_and(|r| r.status == 200)
+        });
+    }
+
+    /// Waits until `/readyz` says 503 with a body that contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// When it ends, or has not said so within `limit`.
+    #[track_caller]
+    pub fn wait_unready(&mut self, text: &str, limit: Duration) {
+        wait_until(limit, &format!("/readyz names {text}"), || {
+            assert!(self.process.ended().is_none(), "the bridge has ended");
+            get(self.admin, "/readyz").is_some_and(|r| r.status == 503 && r.body.contains(text))
+        });
+    }
+
+    /// Waits until the log contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within `limit`.
+    #[track_caller]
+    pub fn wait_log(&mut self, text: &str, limit: Duration) {
+        wait_until(limit, &format!("the log names {text}"), || self.log().contains(text));
+    }
+
+    /// An answer of the admin endpoint.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    #[track_caller]
+    #[must_use]
+    pub fn get(&self, path: &str) -> Response {
+        wait_for(START, &format!("an answer from {path}"), || get(self.admin, path))
+    }
+
+    /// A scrape of `/metrics`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer, or it is no Prometheus text.
+    #[track_caller]
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.get("/metrics").body)
+    }
+
+    /// The sum of a metric over the series that carry all of `labels`; 0 where there is none.
+    #[track_caller]
+    #[must_use]
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.metrics().sum(name, labels).unwrap_or(0.0)
+    }
+
+    /// Waits until a metric has reached `least`.
+    ///
+    /// # Panics
+    ///
+    /// When it has not within `limit`.
+    #[track_caller]
+    pub fn wait_metric(&self, name: &str, labels: &[(&str, &str)], least: f64, limit: Duration) {
+        wait_until(limit, &format!("{name} {labels:?} reaches {least}"), || self.metric(name, labels) >= least);
+    }
+
+    /// SIGTERM; returns the exit code.
+    ///
+    /// # Panics
+    ///
+    /// When it has not ended within `limit`.
+    #[track_caller]
+    pub fn stop(&mut self, limit: Duration) -> i32 {
+        self.process.terminate();
+        self.process.wait(limit)
+    }
+}
+
+/// What a command that ended by itself left behind.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Exit code, or minus the signal.
+    pub code: i32,
+    /// Standard output and error.
+    pub output: String,
+}
+
+/// Runs a `fairlead` command to its end. `prepare` may change the command (environment, wrapper's arguments).
+///
+/// # Panics
+///
+/// When it does not end by itself.
+#[track_caller]
+pub fn fairlead(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Finished {
+    let folder = Scratch::new("command");
+    let mut command = Process::command(fairlead_path());
+    command.args(args).env("NO_COLOR", "1");
+    prepare(&mut command);
+    let mut process = Process::spawn("fairlead", command, &folder.path().join("log"));
+    let code = process.wait(COMMAND);
+    Finished { code, output: process.log() }
+}
+
+/// Where the `fairlead` binary is, for tests that must start it in their own way.
+///
+/// # Panics
+///
+/// When there is none.
+#[must_use]
+pub fn fairlead_path() -> PathBuf {
+    binary("FAIRLEAD_BIN", "fairlead")
+}
+
+/// Where a binary under test is: named by the environment, or beside the test's own in the target folder.
+pub(crate) fn binary(variable: &str, name: &str) -> PathBuf {
+    let beside = || {
+        let test = env::current_exe().expect("the test's own path");
+        test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name)
+    };
+    let path = env::var_os(variable).map_or_else(beside, PathBuf::from);
+    assert!(path.exists(), "{} does not exist: `cargo test --workspace` builds it, or set {variable}", path.display());
+    path
+}
+
+fn run(folder: &Path) -> Process {
+    let mut command = Process::command(fairlead_path());
+    command.args(["run", "-c"]).arg(folder.join("fairlead.toml"));
+    Process::spawn("fairlead", command, &folder.join("fairlead.log"))
+}

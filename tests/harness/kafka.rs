@@ -1,0 +1,192 @@
+//! A real Apache Kafka: one node in KRaft mode, started from the jars that `tests/run` fetches.
+
+use std::{ops::Deref, path::PathBuf, sync::OnceLock, time::Duration};
+
+use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
+
+use crate::{kafka_client::KafkaClient, port::free_port, process::Process, scratch::Scratch, wait::wait_until};
+
+/// Longest start, restart or stop of the server.
+const START: Duration = Duration::from_secs(60);
+
+/// A server and its data.
+#[derive(Debug)]
+pub struct Kafka {
+    folder: Scratch,
+    client: KafkaClient,
+    process: Option<Process>,
+}
+
+impl Kafka {
+    /// A server of one's own, for tests that stop, freeze or reconfigure it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    #[must_use]
+    pub fn start() -> Kafka {
+        let mut kafka = Kafka::prepared();
+        kafka.restart();
+        kafka
+    }
+
+    /// A server that is configured but not started: its address refuses connections.
+    ///
+    /// # Panics
+    ///
+    /// When the storage cannot be formatted.
+    #[must_use]
+    pub fn prepared() -> Kafka {
+        let (port, controller) = (free_port(), free_port());
+        let client = KafkaClient::new(format!("127.0.0.1:{port}"));
+        let kafka = Kafka { folder: Scratch::new("kafka"), client, process: None };
+        let data = kafka.folder.path().join("data");
+        let properties = format!(
+            "process.roles=broker,controller\n\
+             node.id=1\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             log.dirs={}\n\
+             auto.create.topics.enable=false\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n\
+             num.io.threads=2\n\
+             num.network.threads=2\n\
+             log.cleaner.enable=false\n\
+             broker.heartbeat.interval.ms=200\n\
+             broker.session.timeout.ms=1000\n",
+            data.display()
+        );
+        let properties = kafka.folder.write("server.properties", &properties);
+        let mut format = java("128m", "kafka.tools.StorageTool");
+        format.args(["format", "-t", "fairleadTestsCluster00", "-c"]).arg(properties);
+        let mut format = Process::spawn("StorageTool", format, &kafka.log());
+        assert_eq!(format.wait(START), 0, "Kafka's storage is formatted");
+        kafka
+    }
+
+    /// The server that tests share, each with topics of its own. It lives as long as the test process.
+    #[must_use]
+    pub fn shared() -> &'static Kafka {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(Kafka::start)
+    }
+
+    /// Starts it, or starts it again on the same port and data, and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it runs already or does not come up.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "Kafka runs already");
+        let mut server = java("512m", "kafka.Kafka");
+        server.arg(self.folder.path().join("server.properties"));
+        let mut process = Process::spawn("Kafka", server, &self.log());
+        wait_until(START, "Kafka answers", || {
+            assert!(process.ended().is_none(), "Kafka has ended");
+            self.client.answers()
+        });
+        self.process = Some(process);
+    }
+
+    /// Ends it in good order (SIGTERM).
+    ///
+    /// # Panics
+    ///
+    /// When it does not run or does not end.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("Kafka runs");
+        process.terminate();
+        process.wait(START);
+    }
+
+    /// Ends it with SIGKILL.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        self.process.take().expect("Kafka runs").kill();
+    }
+
+    /// SIGSTOP: connections stay open and nothing is answered.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn freeze(&self) {
+        self.process.as_ref().expect("Kafka runs").freeze();
+    }
+
+    /// SIGCONT.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn thaw(&self) {
+        self.process.as_ref().expect("Kafka runs").thaw();
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("kafka.log")
+    }
+}
+
+/// A Java program on Kafka's class path, with at most `heap` of memory.
+fn java(heap: &str, class: &str) -> std::process::Command {
+    let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/.servers/kafka");
+    assert!(PathBuf::from(servers).is_dir(), "Kafka's jars are not in {servers}: run tests/run, which fetches them");
+    let mut command = Process::command("java");
+    command.arg(format!("-Xmx{heap}"));
+    command.arg(concat!("-Dlog4j.configuration=file:", env!("CARGO_MANIFEST_DIR"), "/servers/log4j.properties"));
+    command.args(["-cp", &format!("{servers}/*"), class]);
+    command
+}
+
+impl Deref for Kafka {
+    type Target = KafkaClient;
+
+    fn deref(&self) -> &KafkaClient {
+        &self.client
+    }
+}
+
+/// Kafka's protocol without a server: librdkafka's mock cluster, for tests whose subject is the MQTT side. It keeps at
+/// most 5 MB a partition.
+pub struct MockKafka {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    client: KafkaClient,
+}
+
+impl MockKafka {
+    /// A cluster of one broker without topics.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    #[must_use]
+    pub fn start() -> MockKafka {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        let client = KafkaClient::new(cluster.bootstrap_servers());
+        MockKafka { cluster, client }
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster refuses.
+    pub fn create(&self, topic: &str, partitions: i32) {
+        self.cluster.create_topic(topic, partitions, 1).expect("a topic of the mock cluster");
+    }
+}
+
+impl Deref for MockKafka {
+    type Target = KafkaClient;
+
+    fn deref(&self) -> &KafkaClient {
+        &self.client
+    }
+}

@@ -1,0 +1,232 @@
+//! What tests ask of Kafka, real or embedded: topics, end offsets, records.
+
+use std::time::Duration;
+
+use futures_lite::future::block_on;
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::Headers,
+};
+
+use crate::wait::{now, wait_for, wait_until};
+
+/// Longest answer to one request.
+const REQUEST: Duration = Duration::from_secs(15);
+
+/// A client of one Kafka.
+#[derive(Clone, Debug)]
+pub struct KafkaClient {
+    brokers: String,
+}
+
+/// A record as a consumer reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Partition.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+    /// Key, if any.
+    pub key: Option<Vec<u8>>,
+    /// Value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Timestamp, milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// Headers, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Record {
+    /// The value as text; empty where there is none.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    /// The key as text; empty where there is none.
+    #[must_use]
+    pub fn key_text(&self) -> String {
+        String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
+    }
+}
+
+impl KafkaClient {
+    /// A client of the Kafka at `bootstrap.servers`.
+    pub(crate) fn new(brokers: String) -> KafkaClient {
+        KafkaClient { brokers }
+    }
+
+    /// `bootstrap.servers`.
+    #[must_use]
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Whether a broker answers.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.consumer().fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|m| !m.brokers().is_empty())
+    }
+
+    /// Creates a topic, with topic properties, and waits until every partition has a leader.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn create_topic(&self, name: &str, partitions: i32, properties: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in properties {
+            topic = topic.set(key, value);
+        }
+        let answer = block_on(self.admin().create_topics([&topic], &options())).expect("create a topic");
+        assert!(answer.iter().all(Result::is_ok), "topic {name} is created: {answer:?}");
+        let probe = self.consumer();
+        wait_until(REQUEST, "the topic has leaders", || self.partitions_with(&probe, name) == Some(partitions));
+    }
+
+    /// Deletes a topic and waits until it is gone.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn delete_topic(&self, name: &str) {
+        let answer = block_on(self.admin().delete_topics(&[name], &options())).expect("delete a topic");
+        assert!(answer.iter().all(Result::is_ok), "topic {name} is deleted: {answer:?}");
+        let probe = self.consumer();
+        wait_until(REQUEST, "the topic is gone", || self.partitions_with(&probe, name).is_none());
+    }
+
+    /// Changes one property of a topic.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn alter_topic(&self, name: &str, key: &str, value: &str) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(name)).set(key, value);
+        let answer = block_on(self.admin().alter_configs([&change], &options())).expect("alter a topic");
+        assert!(answer.iter().all(Result::is_ok), "topic {name} is altered: {answer:?}");
+    }
+
+    /// Partitions of a topic that have a leader; `None` where there is no such topic.
+    #[must_use]
+    pub fn partitions(&self, name: &str) -> Option<i32> {
+        self.partitions_with(&self.consumer(), name)
+    }
+
+    /// Records of a topic by partition: the offsets behind the last.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not answer or has no such topic.
+    #[must_use]
+    pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
+        let consumer = self.consumer();
+        wait_for(REQUEST, &format!("end offsets of {topic}"), || self.try_end_offsets(&consumer, topic))
+    }
+
+    /// How many records a topic holds.
+    #[must_use]
+    pub fn count(&self, topic: &str) -> u64 {
+        self.end_offsets(topic).iter().sum::<i64>().cast_unsigned()
+    }
+
+    /// Waits until a topic holds at least `count` records, then reads them all.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer after `limit`.
+    #[track_caller]
+    #[must_use]
+    pub fn records(&self, topic: &str, count: u64, limit: Duration) -> Vec<Record> {
+        let consumer = self.consumer();
+        let mut have = 0;
+        let end = now() + limit;
+        let ends = wait_for(limit + REQUEST, "records in Kafka", || {
+            let ends = self.try_end_offsets(&consumer, topic);
+            have = ends.iter().flatten().sum::<i64>().cast_unsigned();
+            assert!(have >= count || now() < end, "{have} of {count} records in {topic} after {limit:?}");
+            ends.filter(|_| have >= count)
+        });
+        read(&consumer, topic, &ends)
+    }
+
+    /// Reads every record that a topic holds now, by partition and offset.
+    #[must_use]
+    pub fn consume(&self, topic: &str) -> Vec<Record> {
+        self.records(topic, 0, REQUEST)
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("group.id", "fairlead-tests");
+        // A restarted server is found again at once; the attempts meanwhile are no news.
+        config.set("reconnect.backoff.max.ms", "200").set("log_level", "0");
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("an admin client")
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        let mut config = self.client();
+        config.set("enable.partition.eof", "true").set("enable.auto.commit", "false");
+        config.create().expect("a consumer")
+    }
+
+    fn partitions_with(&self, consumer: &BaseConsumer, name: &str) -> Option<i32> {
+        let metadata = consumer.fetch_metadata(Some(name), REQUEST).ok()?;
+        let topic = metadata.topics().first().filter(|t| t.error().is_none())?;
+        i32::try_from(topic.partitions().iter().filter(|p| p.leader() >= 0).count()).ok()
+    }
+
+    /// The end offsets; `None` while Kafka cannot say (a partition without a leader, just after a restart).
+    fn try_end_offsets(&self, consumer: &BaseConsumer, topic: &str) -> Option<Vec<i64>> {
+        let end = |partition| Some(consumer.fetch_watermarks(topic, partition, REQUEST).ok()?.1);
+        (0..self.partitions_with(consumer, topic)?).map(end).collect()
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(REQUEST)).request_timeout(Some(REQUEST))
+}
+
+/// Reads a topic from the beginning to `ends`.
+#[track_caller]
+fn read(consumer: &BaseConsumer, topic: &str, ends: &[i64]) -> Vec<Record> {
+    let mut assignment = TopicPartitionList::new();
+    for partition in (0..).take(ends.len()) {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
+    }
+    consumer.assign(&assignment).expect("an assignment");
+    let mut open = ends.len();
+    let mut records = Vec::new();
+    while open > 0 {
+        match consumer.poll(REQUEST).expect("a record before the end of the partition") {
+            Ok(message) => records.push(record(&message)),
+            Err(KafkaError::PartitionEOF(_)) => open -= 1,
+            // The server has just been restarted.
+            Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure)) => {}
+            Err(e) => panic!("consuming {topic}: {e}"),
+        }
+    }
+    records.sort_by_key(|r| (r.partition, r.offset));
+    records.retain(|r| r.offset < ends[r.partition.cast_unsigned() as usize]);
+    records
+}
+
+fn record(message: &impl Message) -> Record {
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        timestamp: message.timestamp().to_millis(),
+        headers: headers.map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect(),
+    }
+}
