@@ -10,7 +10,7 @@ use crate::{
     bridge::{Bridge, Options, StartError, Summary},
     logging,
     settings::{Host, Settings},
-    shard::{ShardError, clock},
+    shard::clock,
 };
 
 #[derive(Args, Debug)]
@@ -100,9 +100,7 @@ fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Admin(crate::admin::AdminError::Taken { .. }) => Exit::Taken,
         StartError::Kafka(crate::kafka::ClientError::Unreachable { .. }) | StartError::Mqtt { .. } => Exit::Unavailable,
-        StartError::Shard(ShardError::Executor { .. } | ShardError::Thread { .. } | ShardError::Producer(_))
-        | StartError::Admin(_)
-        | StartError::Kafka(_) => Exit::Config,
+        StartError::Shard(_) | StartError::Admin(_) | StartError::Kafka(_) => Exit::Config,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_lite::future::poll_fn;
+use futures_lite::future::{poll_fn, yield_now};
 
 use super::{alarm::Alarm, clock, state::Shard};
 use crate::{lane::Driver, metrics::Stage};
@@ -38,7 +38,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             if rung {
                 return Poll::Ready(false);
             }
-            alarm.poll(cx, now, Some(deadline)).map(|()| true)
+            alarm.poll(cx, Some(deadline)).map(|()| true)
         })
         .await;
         let now = clock::now();
@@ -55,7 +55,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         }
         shard.proceed(&mut phase);
         // Everything a shard does comes in batches; between two of them the sessions have their turn.
-        glommio::executor().yield_task_queue_now().await;
+        yield_now().await;
     }
 }
 
