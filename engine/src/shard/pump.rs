@@ -28,6 +28,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
     let doorbells = shard.driver.borrow().port().doorbells().clone();
     let (mut alarm, mut phase, mut topics) = (Alarm::default(), Phase::Running, 0);
     let mut published = clock::now();
+    // No limit is shown as 0, not even for the first second.
+    shard.publish();
     while !shard.is_finished() {
         let idle = poll_fn(|cx| {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
