@@ -22,10 +22,10 @@ use crate::{
 pub struct Turn {
     /// Receipts for sessions of this shard.
     pub receipts: Vec<Receipt>,
+    /// Records that Kafka confirmed, for sessions of any shard.
+    pub confirmed: u64,
     /// What librdkafka said.
     pub events: Vec<Event>,
-    /// Records that came from other shards.
-    pub from_ring: usize,
     /// Whether a new producer took the place of one that failed.
     pub replaced: bool,
 }
@@ -120,7 +120,7 @@ impl Driver {
         let room = BATCH.min(LIMIT.saturating_sub(self.lane.len()));
         self.full += u64::from(room == 0 && self.port.waiting_records() > 0);
         let lane = &mut self.lane;
-        turn.from_ring += self.port.take_records(room, |record| lane.handle_record(now, record));
+        self.port.take_records(room, |record| lane.handle_record(now, record));
         if self.port.take_saturated() {
             self.lane.handle_saturated();
         }
@@ -170,6 +170,7 @@ impl Driver {
         self.producer.poll(
             |report| {
                 if let Some(receipt) = lane.handle_report(now, report) {
+                    turn.confirmed += 1;
                     deliver(port, receipt, &mut turn.receipts);
                 }
             },

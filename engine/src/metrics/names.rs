@@ -108,6 +108,7 @@ closed! {
         RingLimit = "ring_outstanding_limit_records": "Most records sent to other shards without a receipt.",
         Lane = "lane_in_flight_records": "Records that the lane holds or librdkafka has not confirmed.",
         LaneLimit = "lane_in_flight_limit_records": "Most records in flight in the lane.",
+        Unconfirmed = "kafka_unconfirmed_seconds": "Age of the oldest batch that Kafka has not confirmed.",
         HeldTopics = "kafka_held_topics": "Kafka topics on hold.",
     }
 }
@@ -206,7 +207,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, fs, path::Path};
 
     use super::*;
 
@@ -251,6 +252,51 @@ mod tests {
             assert!(bound.used.describe().name.starts_with(bound.name), "{}", bound.name);
             assert!(bound.limit.describe().name.starts_with(bound.name), "{}", bound.name);
         }
+    }
+
+    /// The text of the modules that run the line, tests aside: what is measured is written there.
+    fn writers() -> String {
+        let mut folders: Vec<_> = ["shard", "lane", "ring"].map(|name| source().join(name)).into();
+        let mut text = String::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("tests.rs") {
+                    let file = fs::read_to_string(&path).unwrap();
+                    text += file.split("#[cfg(test)]").next().unwrap();
+                }
+            }
+        }
+        text
+    }
+
+    fn source() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+    }
+
+    /// Whether `name` stands in `text` as a whole.
+    fn names(text: &str, name: &str) -> bool {
+        text.split(name).skip(1).any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+    }
+
+    /// A number that is always 0 says that all is well, and knows nothing.
+    #[test]
+    fn whatever_is_declared_is_written() {
+        let text = writers();
+        let counters = Counter::ALL.iter().map(|counter| format!("Counter::{counter:?}"));
+        let gauges = Gauge::ALL.iter().map(|gauge| format!("Gauge::{gauge:?}"));
+        let stages = Stage::ALL.iter().map(|stage| format!("Stage::{stage:?}"));
+        // Turns are counted by the heartbeat.
+        let unwritten: Vec<String> = counters
+            .chain(gauges)
+            .chain(stages)
+            .filter(|name| name != "Counter::Turns" && !names(&text, name))
+            .collect();
+        assert_eq!(unwritten, Vec::<String>::new());
+        assert!(text.contains(".heartbeat()"));
+        assert!(names("a(Counter::Mq)", "Counter::Mq") && !names("a(Counter::MqX)", "Counter::Mq"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a shard tells people: log lines, counters and the status board. Nothing here is called for each message.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     clock,
@@ -13,6 +13,9 @@ use crate::{
     ring::Traffic,
     route::CacheCounts,
 };
+
+/// How long a batch may wait for Kafka's confirmation before Kafka counts as away.
+const SILENCE: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// Tells what happened in a session since the last call.
@@ -150,23 +153,28 @@ impl Shard {
         }
     }
 
-    /// Kafka has confirmed something: it is there.
-    pub(super) fn tell_confirmed(&self) {
-        if self.kafka_down.replace(false) {
+    /// Kafka has confirmed something: it is there, unless something older still waits.
+    pub(super) fn tell_confirmed(&self, now: Instant) {
+        if !self.kafka_down.get() {
+            return;
+        }
+        let oldest = self.driver.borrow().lane().oldest_in_flight();
+        if oldest.is_none_or(|oldest| now.saturating_duration_since(oldest) < SILENCE) {
+            self.kafka_down.set(false);
             tracing::info!(target: "kafka", shard = self.index, "Kafka confirms again");
             self.metrics.status().kafka(self.index, Ok(()));
         }
     }
 
     /// Shows what stands where; called at the shard's heartbeat and not more often.
-    pub(super) fn publish(&self) {
-        self.publish_lane();
+    pub(super) fn publish(&self, now: Instant) {
+        self.publish_lane(now);
         self.publish_routes();
         self.publish_sessions();
     }
 
     /// The lane, its producer and the rings.
-    fn publish_lane(&self) {
+    fn publish_lane(&self, now: Instant) {
         let metrics = self.metrics();
         let driver = self.driver.borrow();
         let (records, batches) = driver.handed_over();
@@ -182,7 +190,21 @@ impl Shard {
         metrics.raise(Counter::RingFull, full);
         metrics.set(Gauge::Ring, driver.port().outstanding() as u64);
         metrics.set(Gauge::RingLimit, driver.port().outstanding_limit() as u64);
+        let oldest = driver.lane().oldest_in_flight();
+        self.publish_unconfirmed(oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)));
         self.publish_holds(&driver);
+    }
+
+    /// A Kafka that hangs keeps its connections and reports nothing: only the age of what is in flight tells.
+    fn publish_unconfirmed(&self, age: Duration) {
+        self.metrics().set(Gauge::Unconfirmed, age.as_secs());
+        if age >= SILENCE {
+            let silent = format!("nothing is confirmed: the oldest batch has waited for {} s", age.as_secs());
+            if !self.kafka_down.replace(true) {
+                tracing::error!(target: "kafka", shard = self.index, "{silent}");
+            }
+            self.metrics.status().kafka(self.index, Err(&silent));
+        }
     }
 
     fn publish_routes(&self) {
