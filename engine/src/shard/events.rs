@@ -126,11 +126,15 @@ impl Shard {
             self.metrics().add(Counter::KafkaProducerRecreated, 1);
             tracing::warn!(shard = self.index, "the Kafka producer was replaced; what was in flight is sent again");
         }
+        let mut said = String::new();
         for event in turn.events.drain(..) {
             match event {
                 kafka::Event::Error(error) => {
                     self.metrics().add(Counter::KafkaErrors, 1);
-                    tracing::warn!(target: "kafka", shard = self.index, "{error}");
+                    // Mostly librdkafka has written the same into its log, after the name of its thread.
+                    if !said.ends_with(&error) {
+                        tracing::warn!(target: "kafka", shard = self.index, "{error}");
+                    }
                 }
                 kafka::Event::AllBrokersDown => {
                     self.metrics().add(Counter::KafkaErrors, 1);
@@ -143,12 +147,15 @@ impl Shard {
                     self.metrics().add(Counter::KafkaErrors, 1);
                     tracing::error!(target: "kafka", shard = self.index, error, "the Kafka producer failed");
                 }
-                kafka::Event::Log { level, line } => match level {
-                    ..=3 => tracing::error!(target: "kafka", shard = self.index, "{line}"),
-                    4 => tracing::warn!(target: "kafka", shard = self.index, "{line}"),
-                    5..=6 => tracing::info!(target: "kafka", shard = self.index, "{line}"),
-                    _ => tracing::debug!(target: "kafka", shard = self.index, "{line}"),
-                },
+                kafka::Event::Log { level, line } => {
+                    match level {
+                        ..=3 => tracing::error!(target: "kafka", shard = self.index, "{line}"),
+                        4 => tracing::warn!(target: "kafka", shard = self.index, "{line}"),
+                        5..=6 => tracing::info!(target: "kafka", shard = self.index, "{line}"),
+                        _ => tracing::debug!(target: "kafka", shard = self.index, "{line}"),
+                    }
+                    said = line;
+                }
             }
         }
     }
