@@ -129,7 +129,7 @@ async fn resolve(
         for name in due {
             let found = look_up(resolver, &name).await;
             if let Some(reachable) = reachable(&found) {
-                tell_reachable(metrics, reachable.as_ref().map(|()| ()).map_err(String::as_str));
+                tell_reachable(metrics, reachable.as_ref().copied().map_err(String::as_str));
             }
             if tell(metrics, topics, &name, found) {
                 waiting.remove(&name);
