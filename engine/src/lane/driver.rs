@@ -88,7 +88,6 @@ impl Driver {
     ///
     /// # Errors
     /// Gives the record back when that lane, or the ring to it, is full.
-    #[expect(clippy::result_large_err, reason = "the record comes back by value: no allocation a message")]
     pub fn offer(&mut self, now: Instant, to: usize, record: Record) -> Result<(), Record> {
         if to != self.port.shard() {
             return self.port.send(to, record);

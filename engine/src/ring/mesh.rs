@@ -122,7 +122,6 @@ impl Port {
     ///
     /// # Errors
     /// Gives the record back when the ring is full or [`OUTSTANDING`] records of this pair wait for their receipt.
-    #[expect(clippy::result_large_err, reason = "a full ring gives the record back by value: no allocation a message")]
     pub fn send(&mut self, to: usize, record: Record) -> Result<(), Record> {
         let Some(pair) = self.outgoing[to].as_mut() else {
             return Err(record);
