@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::MissedTickBehavior};
 
 use crate::{
     admin,
     kafka::{ClientError, MAX_TOPICS, Resolver, Topics},
     logging::LogStats,
-    metrics::{Metrics, TopicState},
+    metrics::{Gauge, Metrics, TopicState},
     ring::Doorbell,
     settings::Settings,
     shard::clock,
@@ -28,6 +28,8 @@ const LAST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// How often the ledger is looked at.
 const SAMPLE: Duration = Duration::from_secs(1);
+/// How often a Kafka that is away is asked for.
+const PROBE: Duration = Duration::from_secs(2);
 /// The control thread's place among the shards that tell about topics.
 const CONTROL: usize = usize::MAX;
 
@@ -80,6 +82,7 @@ impl Control {
             let line = async {
                 tokio::select! {
                     () = resolve(&self.settings, &self.metrics, &self.topics, &self.doorbells, &self.resolver) => {}
+                    () = probe(&self.metrics, &self.resolver) => {}
                     _ = stopped.wait_for(|stopped| *stopped) => {}
                 }
             };
@@ -126,9 +129,7 @@ async fn resolve(
         for name in due {
             let found = look_up(resolver, &name).await;
             if let Some(reachable) = reachable(&found) {
-                (0..doorbells.len()).for_each(|shard| {
-                    metrics.status().kafka(shard, reachable.as_ref().map(|()| ()).map_err(String::as_str))
-                });
+                tell_reachable(metrics, reachable.as_ref().copied().map_err(String::as_str));
             }
             if tell(metrics, topics, &name, found) {
                 waiting.remove(&name);
@@ -143,6 +144,34 @@ async fn resolve(
             () = tokio::time::sleep_until(next.unwrap_or(now + LAST_BACKOFF).into()), if next.is_some() => {}
         }
     }
+}
+
+/// Asks Kafka for a sign of life while it is said to be away: a shard with nothing in flight would not notice its return.
+async fn probe(metrics: &Metrics, resolver: &Arc<Resolver>) {
+    let mut tick = tokio::time::interval(PROBE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let kafka = metrics.status().board().kafka;
+        if !idle(metrics).any(|shard| !kafka[shard].reachable) {
+            continue;
+        }
+        let resolver = resolver.clone();
+        // The only other outcome is that the process ends.
+        if let Ok(found) = tokio::task::spawn_blocking(move || resolver.cluster()).await {
+            let why = found.err().map(|error| error.to_string());
+            tell_reachable(metrics, why.as_deref().map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// Shards that have nothing in flight. The others know better whether Kafka confirms.
+fn idle(metrics: &Metrics) -> impl Iterator<Item = usize> {
+    metrics.shards().enumerate().filter(|(_, shard)| shard.gauge(Gauge::Lane) == 0).map(|(index, _)| index)
+}
+
+fn tell_reachable(metrics: &Metrics, reachable: Result<(), &str>) {
+    idle(metrics).for_each(|shard| metrics.status().kafka(shard, reachable));
 }
 
 async fn look_up(resolver: &Arc<Resolver>, name: &str) -> Result<u32, ClientError> {

@@ -92,6 +92,29 @@ fn frozen_kafka_stops_the_flow_and_nothing_else() {
 
 #[test]
 #[ignore = "real brokers: tests/run"]
+fn kafka_that_hangs_or_returns_while_nothing_flows_is_told() {
+    let (mut kafka, mosquitto) = (Kafka::start(), Mosquitto::start());
+    kafka.create_topic("ais", 9, &[]);
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), "ais"));
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    client.publish("ais/1", 1, b"one");
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    kafka.freeze();
+    client.publish("ais/1", 1, b"two");
+    bridge.wait_unready("nothing is confirmed", LIMIT);
+    kafka.thaw();
+    bridge.wait_ready(LIMIT);
+    bridge.wait_metric(metric::DELIVERED, &[], 2.0, LIMIT);
+    kafka.stop();
+    bridge.wait_unready("Kafka is not reachable", LIMIT);
+    kafka.restart();
+    bridge.wait_ready(LIMIT);
+    assert_eq!(bridge.metric(metric::RECEIVED, &[]), 2.0, "nothing flowed meanwhile");
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
 fn frozen_kafka_costs_no_cpu_time() {
     let kafka = Kafka::start();
     kafka.create_topic("ais", 9, &[]);

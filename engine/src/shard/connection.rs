@@ -129,6 +129,9 @@ impl<'a> Connection<'a> {
         }
         if fed {
             self.slot.offered.set(true);
+            if session.in_flight() >= usize::from(shard.settings.sources[source].receive_maximum) {
+                shard.metrics().add(Counter::MqttWindowFull, 1);
+            }
             if session.saturated() {
                 driver.saturated();
             }
@@ -145,11 +148,12 @@ impl<'a> Connection<'a> {
     fn look_at_budget(&mut self, now: Instant) {
         let mut session = self.slot.session.borrow_mut();
         let used = session.unacknowledged_bytes() as usize + session.unacknowledged() * RECORD_OVERHEAD;
-        let paused = self.slot.stalled.borrow().is_some() || used >= self.shard.share();
-        session.set_paused(now, paused);
+        let full = used >= self.shard.share();
+        session.set_paused(now, full || self.slot.stalled.borrow().is_some());
         let reading = !session.is_held();
         if self.reading && !reading {
             self.shard.metrics().add(Counter::MqttReadPauses, 1);
+            self.shard.metrics().add(Counter::MemoryFull, u64::from(full));
         }
         self.reading = reading;
     }
@@ -175,6 +179,7 @@ impl<'a> Connection<'a> {
         while self.written < self.output.len() {
             let count = ready!(write(&self.stream, cx, &self.output[self.written..]))?;
             self.written += count;
+            self.shard.metrics().add(Counter::MqttWrittenBytes, count as u64);
         }
         if self.written > 0 {
             self.output.clear();

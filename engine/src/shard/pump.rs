@@ -28,6 +28,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
     let doorbells = shard.driver.borrow().port().doorbells().clone();
     let (mut alarm, mut phase, mut topics) = (Alarm::default(), Phase::Running, 0);
     let mut published = clock::now();
+    // No limit is shown as 0, not even for the first second.
+    shard.publish(published);
     while !shard.is_finished() {
         let idle = poll_fn(|cx| {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
@@ -51,7 +53,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         }
         if now.saturating_duration_since(published) >= HEARTBEAT {
             published = now;
-            shard.publish();
+            shard.publish(now);
         }
         shard.proceed(&mut phase);
         // Everything a shard does comes in batches; between two of them the sessions have their turn.
@@ -60,7 +62,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
 }
 
 impl Shard {
-    /// One turn of the lane. Returns whether records left it.
+    /// One turn of the lane. Returns whether there is more room in it or in a ring.
     fn turn(&self, now: Instant) -> bool {
         let mut turn = self.turn.borrow_mut();
         let mut driver = self.driver.borrow_mut();
@@ -71,14 +73,16 @@ impl Shard {
         self.record_hold_time(&mut driver);
         let confirm = driver.take_confirm_time();
         drop(driver);
-        let progress = !turn.receipts.is_empty();
-        if progress {
-            self.metrics().record(Stage::Confirm, confirm.as_micros() as u64, turn.receipts.len() as u64);
+        let (confirmed, receipts) = (std::mem::take(&mut turn.confirmed), turn.receipts.len());
+        if confirmed > 0 {
+            self.metrics().record(Stage::Confirm, confirm.as_micros() as u64, confirmed);
+            self.tell_confirmed(now);
+        }
+        if receipts > 0 {
             self.distribute(now, &mut turn.receipts);
-            self.tell_confirmed();
         }
         self.tell_kafka(&mut turn);
-        progress
+        confirmed > 0 || receipts > 0
     }
 
     /// How long the batches that went since the last call were held.
