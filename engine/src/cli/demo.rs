@@ -2,8 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    process,
-    thread,
+    process, thread,
     time::Duration,
 };
 
@@ -77,12 +76,7 @@ impl Demo {
 
     fn plan(&self) -> Plan {
         let seconds = self.seconds.or((self.messages.is_none() && !self.forever).then_some(DEFAULT_SECONDS));
-        Plan {
-            messages: self.messages,
-            time: seconds.map(Duration::from_secs),
-            seed: self.seed,
-            vessels: self.fleet,
-        }
+        Plan { messages: self.messages, time: seconds.map(Duration::from_secs), seed: self.seed, vessels: self.fleet }
     }
 }
 

@@ -122,3 +122,41 @@ impl<S: Subscriber> Layer<S> for Discards {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rumqttd::Notification;
+    use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+    use super::*;
+    use crate::shard::clock;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// Guards the name of the log target as well: without it a discard would be taken for a loss of the bridge.
+    #[test]
+    fn a_discard_of_the_broker_is_seen() {
+        let discards = Discards::default();
+        let watch = discards.clone().with_filter(Targets::new().with_target(DISCARDS, Level::WARN));
+        // The broker logs on threads of its own.
+        tracing_subscriber::registry().with(watch).try_init().unwrap();
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let broker = rumqttd::Broker::new(config(nowhere, nowhere, 1024));
+        let (mut subscriber, mut inbox) = broker.link("reader").unwrap();
+        subscriber.subscribe("ais/#").unwrap();
+        let (mut publisher, _acks) = broker.link("writer").unwrap();
+        let deadline = clock::now() + DEADLINE;
+        // It reads one message for a hundred that are written: the log of 8 KiB overtakes it.
+        while discards.count() == 0 {
+            assert!(clock::now() < deadline, "no discard was seen");
+            for _ in 0..100 {
+                publisher.publish("ais/1/position", vec![0; 100]).unwrap();
+            }
+            if let Ok(Some(Notification::Unschedule)) = inbox.recv_deadline(clock::now() + Duration::from_millis(1)) {
+                inbox.ready().unwrap();
+            }
+        }
+    }
+}

@@ -114,7 +114,9 @@ impl Scene {
         let cluster = kafka::Cluster::start()?;
         let up = wait(stop, || match broker.answers() {
             true => Ok(()),
-            false => Err("the embedded MQTT broker does not answer; another process may have taken its port".to_owned()),
+            false => {
+                Err("the embedded MQTT broker does not answer; another process may have taken its port".to_owned())
+            }
         })?;
         if !up {
             return Ok(None);
@@ -221,7 +223,6 @@ fn configuration(mqtt: SocketAddr, brokers: &str, admin: SocketAddr) -> String {
 name = "demo"
 url = "mqtt://{mqtt}"
 version = "3.1.1"
-receive_maximum = {}    # what rumqttd has in flight to one session
 [kafka]
 brokers = "{brokers}"
 [[route]]
@@ -231,7 +232,6 @@ key = "{{mmsi}}"
 [admin]
 listen = "{admin}"
 "#,
-        broker::WINDOW,
         kafka::TOPIC,
     )
 }

@@ -21,7 +21,7 @@ use super::{DemoError, Plan, kafka};
 /// Payload bytes that the fleet may be ahead of the consumer, at most. Less than the mock cluster keeps of a single
 /// partition, so that nothing is trimmed however the vessels fall on the partitions; far less than rumqttd keeps. It
 /// is also what the latency is made of: a longer queue would only wait longer.
-pub(super) const AHEAD: u64 = 1 << 20;
+pub(super) const AHEAD: u64 = 128 << 10;
 const _: () = assert!(2 * AHEAD <= kafka::KEPT);
 
 /// Connections of the fleet.
