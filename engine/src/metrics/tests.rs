@@ -114,6 +114,22 @@ mod ledger {
         assert!(!ledger.approximate && ledger.imbalance().is_some());
     }
 
+    #[test]
+    fn a_shard_that_was_read_between_turns_is_not_read_again() {
+        let metrics = Metrics::new(layout(2, &["a"]));
+        metrics.shard(1).begin_turn();
+        let mut snapshot = Snapshot::new(&metrics);
+        assert!(!snapshot.attempt());
+        metrics.shard(0).begin_turn();
+        metrics.shard(0).ledger(RouteId(0), RECEIVED, 1);
+        metrics.shard(1).ledger(RouteId(0), RECEIVED, 10);
+        metrics.shard(1).ledger(RouteId(0), Entry::Delivered, 10);
+        metrics.shard(1).end_turn();
+        assert!(snapshot.attempt(), "shard 0 is in a turn again, but was read before");
+        let ledger = snapshot.finish();
+        assert_eq!((ledger.approximate, ledger.total.received, ledger.imbalance()), (false, 10, None));
+    }
+
     /// A shard that moves messages from received over pending to their end, out of balance within each turn.
     fn hammer(shard: &ShardMetrics, stop: &AtomicBool) {
         let mut turn = 0;
