@@ -140,7 +140,9 @@ fn counts_are_said_by_the_writer_itself() {
 #[test]
 fn the_filter_comes_from_the_environment() {
     let from = |set: &'static [(&str, &str)]| {
-        filter(move |name| set.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned()))
+        filter(DEFAULT_FILTER, move |name| {
+            set.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        })
     };
     assert_eq!(from(&[]).unwrap().to_string(), "info");
     assert_eq!(from(&[("RUST_LOG", "debug")]).unwrap().to_string(), "debug");
