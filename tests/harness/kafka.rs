@@ -181,6 +181,24 @@ impl MockKafka {
     pub fn create(&self, topic: &str, partitions: i32) {
         self.cluster.create_topic(topic, partitions, 1).expect("a topic of the mock cluster");
     }
+
+    /// Closes its connections and takes no new ones.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster refuses.
+    pub fn go_down(&self) {
+        self.cluster.broker_down(1).expect("the mock broker goes down");
+    }
+
+    /// Takes connections again.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster refuses.
+    pub fn come_up(&self) {
+        self.cluster.broker_up(1).expect("the mock broker comes up");
+    }
 }
 
 impl Deref for MockKafka {
