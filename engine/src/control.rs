@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     net::TcpListener,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,6 +26,8 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest wait before a topic that cannot be used is looked up again.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
 
+/// How often the ledger is looked at.
+const SAMPLE: Duration = Duration::from_secs(1);
 /// The control thread's place among the shards that tell about topics.
 const CONTROL: usize = usize::MAX;
 
@@ -62,12 +65,16 @@ impl Control {
         runtime.block_on(async {
             let mut stopped = self.stopped.clone();
             let mut until = self.stopped.clone();
+            let state = admin::State::new(self.metrics.clone(), self.logs.clone(), clock::now);
+            let stop = async move { drop(until.wait_for(|stopped| *stopped).await) };
             let admin = async {
-                let Some(listener) = self.listener.take() else { return };
-                let stop = async move { drop(until.wait_for(|stopped| *stopped).await) };
-                let state = admin::State::new(self.metrics.clone(), self.logs.clone(), clock::now);
-                if let Err(error) = admin::serve(listener, state, stop).await {
-                    tracing::error!(%error, "the admin endpoint ended");
+                match self.listener.take() {
+                    Some(listener) => {
+                        if let Err(error) = admin::serve(listener, state, stop).await {
+                            tracing::error!(%error, "the admin endpoint ended");
+                        }
+                    }
+                    None => sample(&state, stop).await,
                 }
             };
             let line = async {
@@ -80,6 +87,18 @@ impl Control {
         });
         // A look-up that is under way must not hold up the end.
         runtime.shutdown_background();
+    }
+}
+
+/// Without the endpoint the ledger is looked at all the same.
+async fn sample(state: &admin::State, stop: impl Future<Output = ()>) {
+    let mut stop = pin!(stop);
+    let mut second = tokio::time::interval(SAMPLE);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            _ = second.tick() => state.sample(),
+        }
     }
 }
 

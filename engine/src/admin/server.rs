@@ -56,16 +56,19 @@ pub(super) async fn run(listener: TcpListener, state: Arc<State>, limits: Limits
     samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
     state.connections.limit.store(limits.connections as u64, Ordering::Relaxed);
     tokio::pin!(shutdown);
+    let count = |open: usize| state.connections.open.store(open as u64, Ordering::Relaxed);
     loop {
         tokio::select! {
             () = &mut shutdown => return,
             _ = samples.tick() => state.sample(),
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => count(connections.len()),
             accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn(connection(stream, router.clone(), limits));
+                    count(connections.len());
                     if connections.len() == limits.connections {
-                        state.connections.full.fetch_add(1, Ordering::Relaxed);
+                        // After the count, so that whoever sees this sees the places taken.
+                        state.connections.full.fetch_add(1, Ordering::Release);
                     }
                 }
                 Err(error) => {
@@ -74,7 +77,6 @@ pub(super) async fn run(listener: TcpListener, state: Arc<State>, limits: Limits
                 }
             },
         }
-        state.connections.open.store(connections.len() as u64, Ordering::Relaxed);
     }
 }
 

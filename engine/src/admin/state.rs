@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     logging::LogStats,
-    metrics::{Ledger, Metrics, Reading, Scrape},
+    metrics::{Ledger, Metrics, Reading, Scrape, Snapshot},
 };
 
 /// Attempts at a ledger that is read between two turns of each shard.
-const LEDGER_ATTEMPTS: usize = 20;
-/// Pause between them: a turn is shorter.
+const LEDGER_ATTEMPTS: usize = 50;
+/// Pause between them, in which a shard on the same core gets on.
 const LEDGER_PAUSE: Duration = Duration::from_millis(1);
 
 /// What the endpoint shows; shared with the composition root.
@@ -128,15 +128,15 @@ impl State {
         (self.logs.lost(), self.logs.suppressed())
     }
 
-    /// The ledger, between two turns of each shard if that can be had within a few milliseconds.
+    /// The ledger, between two turns of each shard if that can be had soon.
     async fn ledger(&self) -> Ledger {
-        for _ in 1..LEDGER_ATTEMPTS {
-            let ledger = Ledger::of(&self.metrics);
-            if !ledger.approximate {
-                return ledger;
+        let mut snapshot = Snapshot::new(&self.metrics);
+        for _ in 0..LEDGER_ATTEMPTS {
+            if snapshot.attempt() {
+                break;
             }
             tokio::time::sleep(LEDGER_PAUSE).await;
         }
-        Ledger::of(&self.metrics)
+        snapshot.finish()
     }
 }

@@ -96,7 +96,9 @@ fn text(loaded: &Loaded, connections: Option<&Connections>) -> String {
     for problem in &loaded.problems {
         let _ = writeln!(text, "error: {problem}");
     }
+    let reachable = connections.is_none_or(|connections| connections.reachable);
     match loaded.problems.len() {
+        0 if !reachable => text.push_str("not reachable\n"),
         0 => text.push_str("ok\n"),
         1 => text.push_str("1 problem\n"),
         count => drop(writeln!(text, "{count} problems")),
@@ -123,3 +125,7 @@ fn json(loaded: &Loaded, connections: Option<Connections>, exit: Exit) -> String
         Err(error) => format!("{{\"ok\": false, \"error\": \"{error}\"}}\n"),
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

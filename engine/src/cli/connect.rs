@@ -79,7 +79,7 @@ impl Connections {
             }
         }
         match &found.kafka {
-            Err(why) => lines.push(format!("kafka: no broker answers: {why}")),
+            Err(why) => lines.push(format!("kafka: {why}")),
             Ok(cluster) => lines.extend(cluster_lines(cluster)),
         }
         lines.extend(sessions.iter().map(Expectation::line));

@@ -1,5 +1,7 @@
 //! The plan of a configuration: what runs where, with which limits. For people as tables, for programs as JSON.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use serde::Serialize;
@@ -17,7 +19,7 @@ pub(super) struct Plan {
     kafka: Kafka,
     /// When PUBACK or PUBREC leaves.
     ack: &'static str,
-    drain_ms: u128,
+    drain_ms: u64,
     /// Bytes of all shards.
     memory: usize,
     admin: Option<String>,
@@ -85,7 +87,7 @@ impl Plan {
                 Ack::Kafka => "kafka",
                 Ack::Memory => "memory",
             },
-            drain_ms: engine.drain.as_millis(),
+            drain_ms: u64::try_from(engine.drain.as_millis()).unwrap_or(u64::MAX),
             memory: engine.memory.saturating_mul(engine.cpus.len()),
             admin: settings.admin.map(|address| address.to_string()),
         }
@@ -132,7 +134,7 @@ impl Shard {
             let mut owned = (0..create.partitions)
                 .filter(|&one| partition::owner(one, create.partitions, engine.cpus.len()) == shard);
             let first = owned.next()?;
-            Some((first, owned.last().unwrap_or(first)))
+            Some((first, owned.next_back().unwrap_or(first)))
         });
         Shard {
             shard,
@@ -148,8 +150,11 @@ impl Shard {
 /// A table with its header.
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).remove_style(TableComponent::HorizontalLines);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    // No lines between rows.
+    for line in [TableComponent::HorizontalLines, TableComponent::MiddleIntersections] {
+        table.remove_style(line);
+    }
     table.set_header(header);
     table
 }
@@ -211,6 +216,7 @@ impl std::fmt::Display for Plan {
         writeln!(f, "Acknowledgement ({}): a message is acknowledged {promise}", self.ack)?;
         let admin = self.admin.as_deref().unwrap_or("off");
         let memory = ByteSize::b(self.memory as u64);
-        writeln!(f, "Memory: at most {memory} in all shards. Admin: {admin}. Drain: at most {} ms", self.drain_ms)
+        let drain = humantime::format_duration(Duration::from_millis(self.drain_ms));
+        writeln!(f, "Memory: at most {memory} in all shards. Admin: {admin}. Drain: at most {drain}")
     }
 }

@@ -131,6 +131,11 @@ impl Driver {
         if self.fatal { None } else { self.lane.poll_timeout() }
     }
 
+    /// See [`Lane::take_hold_time`].
+    pub fn take_hold_time(&mut self) -> Option<Duration> {
+        self.lane.take_hold_time()
+    }
+
     /// See [`Lane::take_confirm_time`].
     pub fn take_confirm_time(&mut self) -> Duration {
         self.lane.take_confirm_time()

@@ -71,6 +71,7 @@ pub struct Lane {
     first_held: Option<Instant>,
     urgent: bool,
     confirm_time: Duration,
+    hold_time: Option<Duration>,
     retries: u64,
 }
 
@@ -89,6 +90,7 @@ impl Lane {
             first_held: None,
             urgent: false,
             confirm_time: Duration::ZERO,
+            hold_time: None,
             retries: 0,
         }
     }
@@ -178,6 +180,7 @@ impl Lane {
     }
 
     fn end_flush(&mut self, now: Instant) {
+        self.hold_time = self.hold_time.max(self.first_held.map(|first| now - first));
         self.cursor = 0;
         self.urgent = false;
         let topics = &mut self.topics;
@@ -247,6 +250,11 @@ impl Lane {
     /// The longest time from hand-over to confirmation of the batches that ended since the last call.
     pub fn take_confirm_time(&mut self) -> Duration {
         std::mem::take(&mut self.confirm_time)
+    }
+
+    /// The longest time that a record was held before its batch went, since the last call; `None` if none went.
+    pub fn take_hold_time(&mut self) -> Option<Duration> {
+        self.hold_time.take()
     }
 
     /// Records that were sent again so far.

@@ -92,6 +92,57 @@ pub struct Ledger {
     pub routes: Vec<(String, Account)>,
 }
 
+/// Attempts at a view that is had without waiting.
+const ATTEMPTS: usize = 16;
+
+/// A ledger in the making: each shard is read until it was read between two turns, and those that were are not read
+/// again. It never waits, and the writers never notice.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    metrics: &'a Metrics,
+    /// What was read of each shard, if it was consistent.
+    shards: Vec<Option<Vec<Cells>>>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(metrics: &'a Metrics) -> Snapshot<'a> {
+        Snapshot { metrics, shards: vec![None; metrics.shards().len()] }
+    }
+
+    /// Reads the shards that are missing; true if now none is.
+    pub fn attempt(&mut self) -> bool {
+        for (shard, read) in self.metrics.shards().zip(&mut self.shards).filter(|(_, read)| read.is_none()) {
+            let (cells, consistent) = shard.read_ledger();
+            *read = consistent.then_some(cells);
+        }
+        self.shards.iter().all(Option::is_some)
+    }
+
+    /// The ledger; approximate if a shard is still missing.
+    #[must_use]
+    pub fn finish(self) -> Ledger {
+        let layout = self.metrics.layout();
+        let mut sums = vec![Cells::default(); layout.routes.len() + 1];
+        let mut approximate = false;
+        for (shard, read) in self.metrics.shards().zip(self.shards) {
+            approximate |= read.is_none();
+            let cells = read.unwrap_or_else(|| shard.read_ledger().0);
+            for (sum, cell) in sums.iter_mut().flatten().zip(cells.iter().flatten()) {
+                *sum = sum.saturating_add(*cell);
+            }
+        }
+        let accounts: Vec<Account> = sums.iter().map(Account::of).collect();
+        let labels = layout.routes.iter().map(String::as_str).chain([NO_ROUTE]);
+        Ledger {
+            approximate,
+            total: accounts.iter().fold(Account::default(), Account::plus),
+            routes: labels.map(str::to_owned).zip(accounts).collect(),
+        }
+    }
+}
+
 /// A route whose sums do not balance: a bug of Fairlead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imbalance {
@@ -116,21 +167,17 @@ impl fmt::Display for Imbalance {
 }
 
 impl Ledger {
-    /// Reads every shard's ledger, each between two of its turns where that can be had.
+    /// Reads every shard's ledger at once, each between two of its turns where that can be had without waiting.
     #[must_use]
     pub fn of(metrics: &Metrics) -> Ledger {
-        let labels = || metrics.layout().routes.iter().map(String::as_str).chain([NO_ROUTE]);
-        let mut sums: Vec<Cells> = labels().map(|_| Cells::default()).collect();
-        let mut consistent = true;
-        for shard in metrics.shards() {
-            consistent &= shard.read_ledger(&mut sums);
+        let mut snapshot = Snapshot::new(metrics);
+        for _ in 0..ATTEMPTS {
+            if snapshot.attempt() {
+                break;
+            }
+            std::hint::spin_loop();
         }
-        let accounts: Vec<Account> = sums.iter().map(Account::of).collect();
-        Ledger {
-            approximate: !consistent,
-            total: accounts.iter().fold(Account::default(), Account::plus),
-            routes: labels().map(str::to_owned).zip(accounts).collect(),
-        }
+        snapshot.finish()
     }
 
     /// The first route that does not balance. `None` where all do, and on an approximate view, which proves nothing.

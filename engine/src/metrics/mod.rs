@@ -1,8 +1,9 @@
 //! Counters, gauges, histograms and the ledger: closed enums, cells of one writer for each shard, read by the
 //! control thread; and the status board of sessions, topics and shards.
 //!
-//! A shard calls, once a turn, [`ShardMetrics::begin_turn`], then what the turn's batches came to, then
-//! [`ShardMetrics::end_turn`] and [`ShardMetrics::heartbeat`]. Nothing here is called for each message.
+//! A shard sums up what the batches of a turn came to, and once a turn calls [`ShardMetrics::begin_turn`], publishes
+//! the sums, and calls [`ShardMetrics::end_turn`] and [`ShardMetrics::heartbeat`]. Nothing here is called for each
+//! message.
 
 mod export;
 mod labels;
@@ -18,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use export::{CONTENT_TYPE, Reading, Scrape};
 pub(crate) use labels::shorten;
-pub use ledger::{Account, Imbalance, Ledger};
+pub use ledger::{Account, Imbalance, Ledger, Snapshot};
 pub use names::{BOUNDS, Bound, Counter, Described, Entry, Gauge, Stage};
 pub use shard::ShardMetrics;
 pub use stage::Quantiles;

@@ -11,9 +11,6 @@ use super::{
 };
 use crate::message::RouteId;
 
-/// Attempts at a consistent view before the reader settles for an approximate one.
-const SNAPSHOT_ATTEMPTS: usize = 64;
-
 /// The ledger of one route: whole cache lines (two, because the prefetcher fetches pairs), so that no other
 /// thread's cells share them.
 #[repr(align(128))]
@@ -26,8 +23,8 @@ pub(super) type Cells = [u64; Entry::CELLS];
 /// Counters, gauges, histograms and ledger of one shard.
 ///
 /// Only the shard's own thread may write: an increment is a load and a store, no locked instruction, so a second
-/// writer would lose counts (and nothing worse). Between [`begin_turn`](Self::begin_turn) and
-/// [`end_turn`](Self::end_turn) a reader of the ledger waits; outside of them it sees sums that belong together.
+/// writer would lose counts (and nothing worse). A reader of the ledger tries again while a shard is between
+/// [`begin_turn`](Self::begin_turn) and [`end_turn`](Self::end_turn); outside of them the sums belong together.
 #[repr(align(128))]
 #[derive(Debug)]
 pub struct ShardMetrics {
@@ -50,7 +47,8 @@ impl ShardMetrics {
         }
     }
 
-    /// A turn begins: until [`end_turn`](Self::end_turn) the ledger may be out of balance.
+    /// What the turn came to is published from here to [`end_turn`](Self::end_turn); in between the ledger may be out
+    /// of balance. The shorter this is, the sooner a reader finds its moment: sum up first, then publish.
     pub fn begin_turn(&self) {
         let epoch = self.epoch.load(Ordering::Relaxed);
         debug_assert!(epoch.is_multiple_of(2), "begin_turn twice");
@@ -59,7 +57,7 @@ impl ShardMetrics {
         fence(Ordering::Release);
     }
 
-    /// The turn ends: the ledger balances. A shard calls it before it waits, and last of all before it stops.
+    /// The ledger balances. A shard calls it before it waits, and last of all before it stops.
     pub fn end_turn(&self) {
         let epoch = self.epoch.load(Ordering::Relaxed);
         debug_assert!(!epoch.is_multiple_of(2), "end_turn without begin_turn");
@@ -120,34 +118,14 @@ impl ShardMetrics {
         f(&mut self.stages[stage as usize].lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds this shard's ledger to `sums`, one for each route and the last for [`RouteId::NONE`]. Returns whether the
-    /// view was consistent, that is, taken between two turns.
-    pub(super) fn read_ledger(&self, sums: &mut [Cells]) -> bool {
-        let mut seen = vec![[0; Entry::CELLS]; self.ledger.len()];
-        let consistent = (0..SNAPSHOT_ATTEMPTS).any(|attempt| {
-            if attempt > 0 {
-                // The writer may be waiting for this very core.
-                std::thread::yield_now();
-            }
-            self.try_read(&mut seen)
-        });
-        for (sum, cells) in sums.iter_mut().zip(&seen) {
-            for (sum, cell) in sum.iter_mut().zip(cells) {
-                *sum = sum.saturating_add(*cell);
-            }
-        }
-        consistent
-    }
-
-    /// One pass over the ledger; true if no turn was under way meanwhile.
-    fn try_read(&self, seen: &mut [Cells]) -> bool {
+    /// The ledger, one for each route and the last for [`RouteId::NONE`], and whether no turn was under way meanwhile.
+    pub(super) fn read_ledger(&self) -> (Vec<Cells>, bool) {
         let before = self.epoch.load(Ordering::Acquire);
-        for (cells, row) in seen.iter_mut().zip(&self.ledger) {
-            *cells = std::array::from_fn(|cell| row.0[cell].load(Ordering::Relaxed));
-        }
+        let read = |row: &Row| std::array::from_fn(|cell| row.0[cell].load(Ordering::Relaxed));
+        let cells = self.ledger.iter().map(read).collect();
         // The loads above must not move behind the second look at the epoch.
         fence(Ordering::Acquire);
-        before.is_multiple_of(2) && self.epoch.load(Ordering::Relaxed) == before
+        (cells, before.is_multiple_of(2) && self.epoch.load(Ordering::Relaxed) == before)
     }
 
     /// The row of `route`; [`RouteId::NONE`] is the last.

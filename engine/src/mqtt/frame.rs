@@ -1,12 +1,17 @@
 //! The frame scanner: what lies at the front of the received bytes?
 //!
 //! It stands in front of the codec, which therefore only ever sees one complete packet whose header fits its
-//! Remaining Length. It checks what the codec does not (or does too late): size limit, reserved flags, the fewest
-//! bytes of a length, DUP at QoS 0.
+//! Remaining Length. It checks what the library does not (or does too late): size limit, reserved flags, the fewest bytes
+//! of a length, DUP at QoS 0. Of a PUBLISH it finds all parts, and checks the topic but for its UTF-8.
 
 use std::ops::Range;
 
 use super::{packet::kind, violation::Violation};
+use crate::message::Qos;
+
+/// Most bytes of a PUBLISH above the limit that are held to find its packet identifier and topic alias; or else the
+/// limit itself. With a longer header it cannot be skipped.
+const MAX_SKIPPED_HEADER: usize = 128 * 1024;
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +23,7 @@ pub enum Protocol {
 }
 
 /// What lies at the front of the received bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
     /// Less than a packet. At least this many bytes are needed from its start.
     Incomplete(usize),
@@ -28,25 +33,67 @@ pub(super) enum Scan {
     Oversized(Frame),
 }
 
-/// Where the parts of a packet are; offsets from its first byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the parts of a packet are. Packets are shorter than 2²⁸ bytes (MQTT 5.0 §2.1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     /// First byte of the fixed header.
     pub(super) first_byte: u8,
-    /// Bytes of the whole packet.
-    pub(super) total: usize,
-    /// A PUBLISH's topic.
-    pub(super) topic: Range<usize>,
     /// A PUBLISH's packet identifier; 0 at QoS 0.
     pub(super) packet_id: u16,
-    /// The properties, without their length; empty on 3.1.1.
-    pub(super) properties: Range<usize>,
+    /// Bytes of the whole packet.
+    pub(super) total: u32,
+    /// Bytes of the fixed header.
+    header: u32,
+    /// Bytes of a PUBLISH's topic.
+    topic: u32,
+    /// Where the properties are, without their length; empty on 3.1.1.
+    properties: (u32, u32),
 }
 
 impl Frame {
     /// Packet type, 1 to 15.
+    #[inline]
     pub(super) fn packet_type(&self) -> u8 {
         self.first_byte >> 4
+    }
+
+    /// Whether there are properties.
+    #[inline]
+    pub(super) fn has_properties(&self) -> bool {
+        self.properties.0 < self.properties.1
+    }
+
+    /// A PUBLISH's quality of service.
+    #[inline]
+    pub(super) fn qos(&self) -> Qos {
+        match self.first_byte & 0x06 {
+            0 => Qos::AtMostOnce,
+            2 => Qos::AtLeastOnce,
+            _ => Qos::ExactlyOnce,
+        }
+    }
+
+    /// A PUBLISH's DUP flag.
+    #[inline]
+    pub(super) fn dup(&self) -> bool {
+        self.first_byte & 0x08 != 0
+    }
+
+    /// A PUBLISH's RETAIN flag.
+    #[inline]
+    pub(super) fn retain(&self) -> bool {
+        self.first_byte & 0x01 != 0
+    }
+
+    /// Where the properties are, from the packet's first byte.
+    pub(super) fn properties(&self) -> Range<usize> {
+        self.properties.0 as usize..self.properties.1 as usize
+    }
+
+    /// Where a PUBLISH's topic is, from the packet's first byte.
+    pub(super) fn topic(&self) -> Range<usize> {
+        let start = self.header as usize + 2;
+        start..start + self.topic as usize
     }
 }
 
@@ -54,6 +101,7 @@ impl Frame {
 ///
 /// # Errors
 /// [`Violation`] as soon as the bytes at hand prove one; before the packet is complete, where they do.
+#[inline]
 pub(super) fn scan(bytes: &[u8], protocol: Protocol, max_packet: u32, skip_oversized: bool) -> Result<Scan, Violation> {
     let Some((&first_byte, rest)) = bytes.split_first() else {
         return Ok(Scan::Incomplete(2));
@@ -76,15 +124,27 @@ pub(super) fn scan(bytes: &[u8], protocol: Protocol, max_packet: u32, skip_overs
     if packet_type == kind::PUBLISH {
         let frame = match publish(packet, header, total, protocol)? {
             Ok(frame) => frame,
+            Err(needed) if needed > MAX_SKIPPED_HEADER.max(max_packet as usize) => {
+                return Err(Violation::PacketTooLarge { size: total as u32, limit: max_packet });
+            }
             Err(needed) => return Ok(Scan::Incomplete(needed)),
         };
         return Ok(if oversized { Scan::Oversized(frame) } else { Scan::Frame(frame) });
     }
     let properties = control_properties(packet, header, protocol)?;
-    Ok(Scan::Frame(Frame { first_byte, total, topic: 0..0, packet_id: 0, properties }))
+    let properties = (properties.start as u32, properties.end as u32);
+    Ok(Scan::Frame(Frame {
+        first_byte,
+        packet_id: 0,
+        total: total as u32,
+        header: header as u32,
+        topic: 0,
+        properties,
+    }))
 }
 
 /// Checks packet type and flags: only what a server sends, with the flags of MQTT 5.0 §2.1.3.
+#[inline]
 fn check_first_byte(first_byte: u8, protocol: Protocol) -> Result<(), Violation> {
     let packet_type = first_byte >> 4;
     let flags = first_byte & 0x0f;
@@ -107,6 +167,7 @@ fn check_first_byte(first_byte: u8, protocol: Protocol) -> Result<(), Violation>
 }
 
 /// Reads a variable byte integer (MQTT 5.0 §1.5.5) and its width; `None` if `bytes` end before it does.
+#[inline]
 pub(super) fn variable_byte_integer(bytes: &[u8], protocol: Protocol) -> Result<Option<(u32, usize)>, Violation> {
     let mut value = 0;
     for (index, &byte) in bytes.iter().take(4).enumerate() {
@@ -126,6 +187,7 @@ pub(super) fn variable_byte_integer(bytes: &[u8], protocol: Protocol) -> Result<
 
 /// Finds the parts of a PUBLISH whose fixed header has `header` bytes and which has `total` in all. The inner
 /// error is the number of bytes that are needed to go on; it arises only where `packet` is shorter than `total`.
+#[inline]
 fn publish(packet: &[u8], header: usize, total: usize, protocol: Protocol) -> Result<Result<Frame, usize>, Violation> {
     const LENGTH: Violation = Violation::Length { packet_type: kind::PUBLISH };
     let first_byte = packet[0];
@@ -136,8 +198,9 @@ fn publish(packet: &[u8], header: usize, total: usize, protocol: Protocol) -> Re
     let Some(length) = packet.get(header..at) else {
         return Ok(Err(at));
     };
-    let topic = at..at + usize::from(u16::from_be_bytes([length[0], length[1]]));
-    at = topic.end;
+    let topic = u16::from_be_bytes([length[0], length[1]]);
+    let topic_start = at;
+    at += usize::from(topic);
     let has_id = first_byte & 0x06 != 0;
     let id_end = at + if has_id { 2 } else { 0 };
     if id_end > total {
@@ -146,6 +209,7 @@ fn publish(packet: &[u8], header: usize, total: usize, protocol: Protocol) -> Re
     if packet.len() < id_end {
         return Ok(Err(id_end));
     }
+    check_topic(&packet[topic_start..at])?;
     let mut packet_id = 0;
     if has_id {
         packet_id = u16::from_be_bytes([packet[at], packet[at + 1]]);
@@ -168,7 +232,28 @@ fn publish(packet: &[u8], header: usize, total: usize, protocol: Protocol) -> Re
             return Ok(Err(properties.end));
         }
     }
-    Ok(Ok(Frame { first_byte, total, topic, packet_id, properties }))
+    Ok(Ok(Frame {
+        first_byte,
+        packet_id,
+        total: total as u32,
+        header: header as u32,
+        topic: u32::from(topic),
+        properties: (properties.start as u32, properties.end as u32),
+    }))
+}
+
+/// Checks the topic of a PUBLISH for what no topic has (MQTT 5.0 §3.3.2.1, §4.7).
+#[inline]
+fn check_topic(topic: &[u8]) -> Result<(), Violation> {
+    // One pass without early exit, which the compiler turns into vector code.
+    let bad = topic.iter().fold(false, |bad, &byte| bad | (byte == 0) | (byte == b'#') | (byte == b'+'));
+    if !bad {
+        Ok(())
+    } else if topic.contains(&0) {
+        Err(Violation::Nul)
+    } else {
+        Err(Violation::Wildcard)
+    }
 }
 
 /// Checks the fixed part of a control packet and finds its properties.

@@ -1,7 +1,9 @@
 //! The receive buffer of one session: the socket is read straight into it and packets are split off its front, so
 //! that topics and payloads share it without a copy.
 
-use super::codec::Buffer;
+use std::ops::Range;
+
+use super::codec::{Buffer, Payload};
 
 /// Bytes of a fresh chunk. One chunk serves many reads; a record pins the chunk it lies in.
 pub const CHUNK: usize = 256 * 1024;
@@ -27,6 +29,14 @@ pub struct Input {
     chunk_size: usize,
     wanted: usize,
     received: u64,
+}
+
+/// The parts of a PUBLISH; they share the chunk.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) topic: Payload,
+    pub(super) properties: Payload,
+    pub(super) payload: Payload,
 }
 
 impl Default for Input {
@@ -84,11 +94,6 @@ impl Input {
         self.consume(self.filled);
     }
 
-    /// As [`Input::unread`], to be changed in place.
-    pub(super) fn unread_mut(&mut self) -> &mut [u8] {
-        &mut self.chunk[..self.filled]
-    }
-
     /// Says that the packet at the front has `total` bytes, so that the chunk has room for all of it.
     pub(super) fn want(&mut self, total: usize) {
         self.wanted = total;
@@ -100,6 +105,21 @@ impl Input {
         self.chunk.advance_to(count);
         self.filled -= count;
         self.wanted = 0;
+    }
+
+    /// Splits the PUBLISH of `total` bytes at the front into its parts, which lie at `topic` and `properties`.
+    #[inline]
+    pub(super) fn take_publish(&mut self, topic: Range<usize>, properties: Range<usize>, total: usize) -> Parts {
+        debug_assert!(topic.end <= properties.start && properties.end <= total && total <= self.filled);
+        let chunk = &mut self.chunk;
+        chunk.advance_to(topic.start);
+        let name = chunk.split_to(topic.len());
+        chunk.advance_to(properties.start - topic.end);
+        let block = if properties.is_empty() { Payload::new() } else { chunk.split_to(properties.len()) };
+        let payload = chunk.split_to(total - properties.end);
+        self.filled -= total;
+        self.wanted = 0;
+        Parts { topic: name, properties: block, payload }
     }
 
     /// Lets `decode` take the packet of `total` bytes off the front. `None` if it took another number of bytes.

@@ -1,18 +1,22 @@
-//! The properties of a packet (MQTT 5.0 §2.2.2), checked before the codec reads them: which packet may have them,
-//! how often, with which values. The codec would refuse most of what is refused here, but without saying why, and
-//! would allocate for each of a million user properties first.
+//! The properties of a packet (MQTT 5.0 §2.2.2): which packet may have them, how often, with which values. They are
+//! checked before anything is made of them, because the library refuses most of what is refused here without saying
+//! why, and would allocate for each of a million user properties first.
 
 use super::{
+    codec::{Payload, Text},
     frame::{self, Protocol},
     packet::kind,
     violation::Violation,
 };
+use crate::message::Properties;
 
 /// Most user properties and subscription identifiers of one packet, together: what may be repeated. A user property
 /// costs 48 bytes once decoded and as few as five on the wire.
 pub const MAX_REPEATED: usize = 1024;
 
-const MESSAGE_EXPIRY: u8 = 0x02;
+const CONTENT_TYPE: u8 = 0x03;
+const RESPONSE_TOPIC: u8 = 0x08;
+const CORRELATION_DATA: u8 = 0x09;
 const SUBSCRIPTION_ID: u8 = 0x0b;
 const RECEIVE_MAXIMUM: u8 = 0x21;
 const TOPIC_ALIAS: u8 = 0x23;
@@ -37,9 +41,9 @@ enum Value {
 fn value_of(id: u8, packet_type: u8) -> Option<Value> {
     let (value, packets): (Value, &[u8]) = match id {
         0x01 => (Value::Flag, &[kind::PUBLISH]),
-        MESSAGE_EXPIRY => (Value::FourBytes, &[kind::PUBLISH]),
-        0x03 | 0x08 => (Value::Text, &[kind::PUBLISH]),
-        0x09 => (Value::Binary, &[kind::PUBLISH]),
+        0x02 => (Value::FourBytes, &[kind::PUBLISH]),
+        CONTENT_TYPE | RESPONSE_TOPIC => (Value::Text, &[kind::PUBLISH]),
+        CORRELATION_DATA => (Value::Binary, &[kind::PUBLISH]),
         SUBSCRIPTION_ID => (Value::Variable, &[kind::PUBLISH]),
         0x11 => (Value::FourBytes, &[kind::CONNACK, kind::DISCONNECT]),
         0x12 | 0x15 | 0x1a => (Value::Text, &[kind::CONNACK]),
@@ -65,14 +69,11 @@ pub(super) struct Checked {
     pub(super) too_many: bool,
 }
 
-/// Checks the properties `block` of a packet.
-///
-/// A Message Expiry Interval of 0 is legal but the codec takes it for malformed; nothing here reads it, so it is
-/// changed to 1 in place.
+/// Checks the properties `block` of a packet, all but the UTF-8 of its text.
 ///
 /// # Errors
 /// The [`Violation`], with the reason code the standard wants.
-pub(super) fn check(block: &mut [u8], packet_type: u8, alias_maximum: u16) -> Result<Checked, Violation> {
+pub(super) fn check(block: &[u8], packet_type: u8, alias_maximum: u16) -> Result<Checked, Violation> {
     let mut checked = Checked::default();
     let mut seen = 0_u64;
     let mut repeated = 0;
@@ -91,7 +92,7 @@ pub(super) fn check(block: &mut [u8], packet_type: u8, alias_maximum: u16) -> Re
             seen |= 1 << id;
         }
         let length = length_of(&block[at..], value).ok_or(Violation::Length { packet_type })?;
-        let bytes = block.get_mut(at..at + length).ok_or(Violation::Length { packet_type })?;
+        let bytes = block.get(at..at + length).ok_or(Violation::Length { packet_type })?;
         check_value(bytes, id, value, alias_maximum)?;
         if id == TOPIC_ALIAS {
             checked.topic_alias = u16::from_be_bytes([bytes[0], bytes[1]]);
@@ -120,7 +121,7 @@ fn length_of(bytes: &[u8], value: Value) -> Option<usize> {
 }
 
 /// Checks one value, of exactly the bytes it takes.
-fn check_value(bytes: &mut [u8], id: u8, value: Value, alias_maximum: u16) -> Result<(), Violation> {
+fn check_value(bytes: &[u8], id: u8, value: Value, alias_maximum: u16) -> Result<(), Violation> {
     let invalid = Violation::PropertyValue { id };
     match value {
         Value::Flag if bytes[0] > 1 => Err(invalid),
@@ -134,38 +135,63 @@ fn check_value(bytes: &mut [u8], id: u8, value: Value, alias_maximum: u16) -> Re
                 _ => Ok(()),
             }
         }
-        Value::FourBytes => {
-            if bytes.iter().all(|&byte| byte == 0) {
-                match id {
-                    MESSAGE_EXPIRY => bytes[3] = 1,
-                    MAXIMUM_PACKET_SIZE => return Err(invalid),
-                    _ => {}
-                }
-            }
-            Ok(())
-        }
+        Value::FourBytes if id == MAXIMUM_PACKET_SIZE && bytes == [0; 4] => Err(invalid),
         Value::Variable => match frame::variable_byte_integer(bytes, Protocol::V5)? {
             Some((0, _)) | None => Err(invalid),
             Some(_) => Ok(()),
         },
-        Value::Text => check_text(&bytes[2..]),
-        Value::Pair => {
-            let name = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-            check_text(&bytes[2..2 + name])?;
-            check_text(&bytes[4 + name..])
+        Value::Text | Value::Pair if bytes_of_text(bytes, value).any(|byte| byte == 0) => Err(Violation::Nul),
+        Value::Text if id == RESPONSE_TOPIC && bytes[2..].iter().any(|byte| b"+#".contains(byte)) => {
+            Err(Violation::Wildcard)
         }
-        Value::Flag | Value::Binary => Ok(()),
+        _ => Ok(()),
     }
 }
 
-/// Text may be anything in UTF-8 but U+0000 (MQTT 5.0 §1.5.4). The codec checks the UTF-8 of topics, but answers
-/// for properties the same way, so both are told apart here.
-fn check_text(bytes: &[u8]) -> Result<(), Violation> {
-    if bytes.contains(&0) {
-        return Err(Violation::Nul);
+/// The bytes of a text, or of both texts of a pair, without their lengths.
+fn bytes_of_text(bytes: &[u8], value: Value) -> impl Iterator<Item = u8> {
+    let first = match value {
+        Value::Pair => usize::from(u16::from_be_bytes([bytes[0], bytes[1]])),
+        _ => bytes.len() - 2,
+    };
+    let (name, rest) = bytes[2..].split_at(first);
+    name.iter().chain(rest.get(2..).unwrap_or_default()).copied()
+}
+
+/// Reads the properties of a PUBLISH that matter beyond the session; `None` if there are none of these. The block
+/// has passed [`check`].
+///
+/// # Errors
+/// [`Violation::Utf8`].
+pub(super) fn decode(mut block: Payload) -> Result<Option<Box<Properties>>, Violation> {
+    const LENGTH: Violation = Violation::Length { packet_type: kind::PUBLISH };
+    let mut properties = Properties::default();
+    while let Some(&id) = block.first() {
+        let length = value_of(id, kind::PUBLISH).and_then(|value| length_of(&block[1..], value)).ok_or(LENGTH)?;
+        block.advance_to(1);
+        let mut bytes = block.split_to_checked(length).ok_or(LENGTH)?;
+        match id {
+            USER => properties.user.push((text(take_prefixed(&mut bytes))?, text(take_prefixed(&mut bytes))?)),
+            CONTENT_TYPE => properties.content_type = Some(text(take_prefixed(&mut bytes))?),
+            RESPONSE_TOPIC => properties.response_topic = Some(text(take_prefixed(&mut bytes))?),
+            CORRELATION_DATA => properties.correlation_data = Some(take_prefixed(&mut bytes)),
+            SUBSCRIPTION_ID => {
+                let (id, _) = frame::variable_byte_integer(&bytes, Protocol::V5)?.ok_or(LENGTH)?;
+                properties.subscription_ids.push(id);
+            }
+            _ => {}
+        }
     }
-    match std::str::from_utf8(bytes) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Violation::Utf8),
-    }
+    Ok((properties != Properties::default()).then(|| Box::new(properties)))
+}
+
+/// Takes length-prefixed bytes off the front.
+fn take_prefixed(bytes: &mut Payload) -> Payload {
+    let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    bytes.advance_to(2);
+    bytes.split_to(length)
+}
+
+fn text(bytes: Payload) -> Result<Text, Violation> {
+    Text::try_from(bytes).map_err(|()| Violation::Utf8)
 }

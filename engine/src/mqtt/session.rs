@@ -11,26 +11,23 @@
 //!      └──────────────────── handle_disconnected ◀─── Closing ◀──────────┘   (wants_close)
 //! ```
 //!
-//! A turn of the driver: read into [`Input::spare`], [`Session::poll_publish`] until it gives nothing more, route
-//! what came, hand in receipts ([`Session::handle_receipt`]), [`Session::poll_transmit`] once, write. What leaves a
-//! turn leaves in one piece.
+//! A turn of the driver: read into [`super::Input::spare`], [`Session::poll_publish`] until it gives nothing more,
+//! route what came, hand in receipts ([`Session::handle_receipt`]), [`Session::poll_transmit`] once, write. What
+//! leaves a turn leaves in one piece.
 
 mod alias;
 mod connector;
 mod event;
 mod keepalive;
 mod qos2;
+mod receive;
 mod subscriber;
+mod transmit;
 
 use std::time::{Duration, Instant};
 
 use self::{
-    alias::Aliases,
-    connector::Connector,
-    event::Events,
-    keepalive::KeepAlive,
-    qos2::{OpenIds, Released},
-    subscriber::Subscriber,
+    alias::Aliases, connector::Connector, event::Events, keepalive::KeepAlive, qos2::OpenIds, subscriber::Subscriber,
 };
 pub use self::{
     alias::TOPIC_ALIAS_MAXIMUM,
@@ -39,14 +36,11 @@ pub use self::{
 use super::{
     codec::{Codec, Limits},
     frame::Protocol,
-    input::Input,
-    packet::{self, ConnAck, Connect, Packet, Skipped},
-    violation::Violation,
-    window::{Position, Window},
+    window::Window,
 };
 use crate::{
-    message::{Publish, Qos, Ticket},
-    settings::{Address, Secret, SessionPlan, Source, Version},
+    message::{Publish, Ticket},
+    settings::{Address, SessionPlan, Source},
 };
 
 /// How long a CONNACK may take.
@@ -175,8 +169,6 @@ impl Session {
         self.subscriber.retire(filters);
     }
 
-    // ---- connection ------------------------------------------------------------------------------------------
-
     /// The address to which a TCP connection should be opened now. The driver answers with
     /// [`Session::handle_connected`] or [`Session::handle_connect_failed`].
     pub fn poll_connect(&mut self, now: Instant) -> Option<Address> {
@@ -190,7 +182,7 @@ impl Session {
         Some(address)
     }
 
-    /// The TCP connection is open. The driver must start it with an empty [`Input`] ([`Input::clear`]).
+    /// The TCP connection is open. The driver must start it with an empty input ([`super::Input::clear`]).
     pub fn handle_connected(&mut self, now: Instant) {
         debug_assert!(matches!(self.state, State::Connecting));
         self.aliases.clear();
@@ -241,10 +233,9 @@ impl Session {
         }
     }
 
-    // ---- time ------------------------------------------------------------------------------------------------
-
     /// When to call [`Session::handle_timeout`], and after it [`Session::poll_connect`] and
-    /// [`Session::poll_transmit`], at the latest. `None` is never; a time in the past is now.
+    /// [`Session::poll_transmit`], at the latest. `None` is never; a time in the past is now. A new session has no
+    /// timeout: it wants [`Session::poll_connect`] at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
@@ -301,221 +292,6 @@ impl Session {
         }
     }
 
-    // ---- receiving -------------------------------------------------------------------------------------------
-
-    /// Takes packets off `input` until a message is to be routed. `None`: more bytes are needed, or nothing may be
-    /// handed out for now; so call it again after bytes, after receipts and after the end of a pause.
-    ///
-    /// # Errors
-    /// The broker broke the protocol. The session then wants to close, hands out nothing more of this connection
-    /// and connects again later; the driver only has to count.
-    #[inline]
-    pub fn poll_publish(&mut self, now: Instant, input: &mut Input) -> Result<Option<Delivery>, Violation> {
-        self.received = input.received();
-        if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.heard(now, self.received);
-        }
-        let next = self.next(now, input);
-        if let Err(violation) = next {
-            self.close(Some(violation.reason_code()), Cause::Violation(violation));
-        }
-        next
-    }
-
-    #[inline]
-    fn next(&mut self, now: Instant, input: &mut Input) -> Result<Option<Delivery>, Violation> {
-        while matches!(self.state, State::Online | State::Handshake { connect_sent: true, .. }) {
-            if self.is_held() && self.codec.publish_is_next(input) {
-                self.rest(now);
-                return Ok(None);
-            }
-            if self.keep_alive.as_ref().is_some_and(KeepAlive::is_resting) {
-                self.rest(now);
-            }
-            let Some(packet) = self.codec.decode(input)? else {
-                return Ok(None);
-            };
-            let delivery = match packet {
-                Packet::Publish { publish, alias } if self.is_online() => self.publish(publish, alias)?,
-                Packet::Skipped(skipped) if self.is_online() => self.skipped(skipped)?,
-                other => {
-                    self.control(now, other)?;
-                    None
-                }
-            };
-            if delivery.is_some() {
-                return Ok(delivery);
-            }
-        }
-        Ok(None)
-    }
-
-    fn publish(&mut self, mut publish: Publish, alias: u16) -> Result<Option<Delivery>, Violation> {
-        if alias != 0 {
-            self.aliases.resolve(alias, &mut publish.topic)?;
-        }
-        let position = self.admit(publish.qos, publish.dup, publish.packet_id, publish.wire)?;
-        Ok(position.map(|position| Delivery::Publish { ticket: self.ticket(position), publish }))
-    }
-
-    #[cold]
-    fn skipped(&mut self, mut skipped: Skipped) -> Result<Option<Delivery>, Violation> {
-        if skipped.alias != 0 {
-            self.aliases.resolve(skipped.alias, &mut skipped.topic)?;
-        }
-        let position = self.admit(skipped.qos, skipped.dup, skipped.packet_id, skipped.wire)?;
-        Ok(position.map(|position| {
-            self.window.resolve(position as u32);
-            Delivery::Oversized { wire: skipped.wire }
-        }))
-    }
-
-    /// Gives a PUBLISH its place in the window; `None` if it is not to be handed out: it was before, or the session
-    /// is shutting down and leaves it to the broker.
-    #[inline]
-    fn admit(&mut self, qos: Qos, dup: bool, packet_id: u16, wire: u32) -> Result<Option<Position>, Violation> {
-        if self.shutdown {
-            self.stats.declined += 1;
-            return Ok(None);
-        }
-        self.stats.dup += u64::from(dup);
-        if qos == Qos::AtMostOnce {
-            return Ok(Some(self.window.push(0, qos, wire)));
-        }
-        let limit = self.source.receive_maximum;
-        if self.codec.protocol() == Protocol::V5
-            && self.window.in_flight() + self.open_ids.unreleased() >= usize::from(limit)
-        {
-            return Err(Violation::ReceiveMaximum { limit });
-        }
-        if qos == Qos::AtLeastOnce {
-            if self.window.reattach(packet_id, dup, wire) {
-                self.stats.attached += 1;
-                return Ok(None);
-            }
-            return Ok(Some(self.window.push(packet_id, qos, wire)));
-        }
-        if let Some(position) = self.open_ids.get(packet_id) {
-            self.stats.repeated += 1;
-            self.window.owe(packet_id, qos, position, wire);
-            return Ok(None);
-        }
-        let position = self.window.push(packet_id, qos, wire);
-        self.open_ids.open(packet_id, position);
-        Ok(Some(position))
-    }
-
-    fn ticket(&self, position: Position) -> Ticket {
-        Ticket::new(self.shard, self.slot, self.generation, position as u32)
-    }
-
-    fn control(&mut self, now: Instant, packet: Packet) -> Result<(), Violation> {
-        let online = self.is_online();
-        match packet {
-            Packet::ConnAck(ack) if !online => self.connack(now, *ack),
-            Packet::PubRel { packet_id } if online => match self.open_ids.release(packet_id) {
-                Released::Early => Err(Violation::EarlyRelease),
-                released => {
-                    self.completions.push((packet_id, released == Released::Known));
-                    Ok(())
-                }
-            },
-            Packet::SubAck { packet_id, codes } if online => {
-                self.subscriber.handle_suback(now, packet_id, &codes, &mut self.events)
-            }
-            Packet::UnsubAck { packet_id } if online => self.subscriber.handle_unsuback(now, packet_id),
-            Packet::PingResp if online => {
-                if let Some(keep_alive) = &mut self.keep_alive {
-                    keep_alive.answered();
-                }
-                Ok(())
-            }
-            Packet::Disconnect { reason: 0x8e, .. } if online => {
-                self.close(None, Cause::TakenOver);
-                Ok(())
-            }
-            Packet::Disconnect { reason, text, server } if online => {
-                let (text, server) = (text.map(|text| text.to_string()), server.map(|server| server.to_string()));
-                self.close(None, Cause::Disconnect { reason, text, server });
-                Ok(())
-            }
-            other => Err(Violation::Unexpected { packet_type: other.packet_type() }),
-        }
-    }
-
-    fn connack(&mut self, now: Instant, ack: ConnAck) -> Result<(), Violation> {
-        if ack.session_present && (ack.reason != 0 || self.is_clean()) {
-            return Err(Violation::SessionPresent);
-        }
-        if let Some(cause) = self.objection(&ack) {
-            self.close(Some(0).filter(|_| ack.reason == 0), cause);
-            return Ok(());
-        }
-        if ack.session_present {
-            if !self.accepted_before && self.source.qos == Qos::ExactlyOnce {
-                self.events.push(Event::PacketIdsUnknown);
-            }
-        } else {
-            self.forget();
-        }
-        self.open_ids.start_connection();
-        self.subscriber.start_connection(ack.session_present, ack.max_packet);
-        let seconds = ack.keep_alive.unwrap_or(self.source.keep_alive);
-        self.keep_alive = Some(KeepAlive::new(now, seconds, self.received));
-        self.connector.accepted(now);
-        self.accepted_before = true;
-        self.state = State::Online;
-        if let Some(address) = self.address.clone() {
-            self.events.push(Event::Connected {
-                address,
-                protocol: self.codec.protocol(),
-                session_present: ack.session_present,
-                receive_maximum: self.source.receive_maximum,
-            });
-        }
-        self.rest(now);
-        Ok(())
-    }
-
-    /// Why the connection is of no use although, or because, CONNACK came.
-    fn objection(&self, ack: &ConnAck) -> Option<Cause> {
-        let needs_ids = self.plan.subscriptions.iter().any(|subscription| subscription.id.is_some());
-        match ack.reason {
-            0 if needs_ids && !ack.subscription_ids => Some(Cause::Unsupported(Unsupported::SubscriptionIds)),
-            0 if self.source.share.is_some() && !ack.shared => Some(Cause::Unsupported(Unsupported::Shared)),
-            0 => None,
-            0x84 if needs_ids && self.source.version == Version::Auto => {
-                Some(Cause::Unsupported(Unsupported::Version5))
-            }
-            reason => {
-                let (text, server) = (ack.text.as_ref(), ack.server.as_ref());
-                let (text, server) = (text.map(|text| text.to_string()), server.map(|server| server.to_string()));
-                Some(Cause::Refused { reason, text, server })
-            }
-        }
-    }
-
-    /// The broker has no session: what it held is gone, and what is known here of it means nothing any more
-    /// (MQTT 5.0 §3.2.2.1.1). Receipts of messages that were handed out will find another generation.
-    fn forget(&mut self) {
-        let unacknowledged = self.window.unacknowledged();
-        if !self.window.is_empty() {
-            self.generation = self.generation.wrapping_add(1);
-        }
-        self.window.clear();
-        self.open_ids.clear();
-        if self.accepted_before {
-            self.events.push(Event::SessionLost { unacknowledged });
-        }
-    }
-
-    /// Clean Start is for the first connection of the process alone.
-    fn is_clean(&self) -> bool {
-        self.source.clean_start && !self.accepted_before
-    }
-
-    // ---- receipts --------------------------------------------------------------------------------------------
-
     /// The message of `ticket` is safe. False if the session no longer knows it.
     #[inline]
     pub fn handle_receipt(&mut self, ticket: Ticket) -> bool {
@@ -524,86 +300,6 @@ impl Session {
         self.stats.stale_receipts += u64::from(!known);
         known
     }
-
-    // ---- sending ---------------------------------------------------------------------------------------------
-
-    /// Appends everything that can be sent now. What is appended counts as sent.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) {
-        let before = out.len();
-        match &mut self.state {
-            State::Handshake { connect_sent, .. } if !*connect_sent => {
-                *connect_sent = true;
-                self.put_connect(out);
-            }
-            State::Online => self.put_online(now, out),
-            State::Closing { reason, .. } => {
-                let reason = reason.take();
-                if self.keep_alive.is_some() {
-                    self.put_acknowledgements(out);
-                }
-                if let Some(reason) = reason {
-                    packet::put_disconnect(out, reason, self.codec.protocol());
-                }
-            }
-            _ => return,
-        }
-        if out.len() > before
-            && let Some(keep_alive) = &mut self.keep_alive
-        {
-            keep_alive.sent(now);
-        }
-    }
-
-    fn put_connect(&self, out: &mut Vec<u8>) {
-        let source = &self.source;
-        self.codec.put_connect(
-            &Connect {
-                client_id: &self.plan.client_id,
-                clean: self.is_clean(),
-                keep_alive: source.keep_alive,
-                session_expiry: source.session_expiry,
-                receive_maximum: source.receive_maximum,
-                max_packet: source.announce_max_packet.then_some(source.max_packet),
-                topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
-                username: source.username.as_ref().map(Secret::expose),
-                password: source.password.as_ref(),
-            },
-            out,
-        );
-    }
-
-    fn put_online(&mut self, now: Instant, out: &mut Vec<u8>) {
-        self.put_acknowledgements(out);
-        if !self.subscriber.is_settled() && !self.shutdown {
-            self.subscriber.poll(now, &self.codec, &mut self.events, out);
-        }
-        if self.shutdown && self.is_idle() {
-            packet::put_disconnect(out, 0, self.codec.protocol());
-            self.close(None, Cause::Shutdown);
-        } else if let Some(keep_alive) = &mut self.keep_alive
-            && keep_alive.poll_ping(now)
-        {
-            packet::put_pingreq(out);
-        }
-    }
-
-    #[inline]
-    fn put_acknowledgements(&mut self, out: &mut Vec<u8>) {
-        let open_ids = &mut self.open_ids;
-        self.window.release(|packet_id, qos| {
-            if qos == Qos::ExactlyOnce {
-                packet::put_pubrec(out, packet_id);
-                open_ids.received(packet_id);
-            } else {
-                packet::put_puback(out, packet_id);
-            }
-        });
-        for (packet_id, known) in self.completions.drain(..) {
-            packet::put_pubcomp(out, packet_id, known, self.codec.protocol());
-        }
-    }
-
-    // ---- shutdown --------------------------------------------------------------------------------------------
 
     /// Hands out nothing more; disconnects once everything in flight is acknowledged.
     pub fn handle_shutdown(&mut self) {
@@ -624,8 +320,6 @@ impl Session {
     pub fn is_closed(&self) -> bool {
         self.shutdown && matches!(self.state, State::Offline)
     }
-
-    // ---- what it looks like from outside ---------------------------------------------------------------------
 
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {

@@ -255,3 +255,6 @@ impl Saturation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

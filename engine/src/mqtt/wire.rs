@@ -36,7 +36,7 @@ pub(super) fn block(protocol: Protocol, properties: &[u8]) -> Vec<u8> {
 }
 
 /// A PUBLISH to be shaped and built.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Message {
     pub(super) protocol: Protocol,
     pub(super) qos: u8,

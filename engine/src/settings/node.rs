@@ -121,13 +121,15 @@ impl Node {
                 let length = elements.len();
                 elements.get_mut(index).ok_or(What::NoElement { length })?.set(rest, leaf)
             }
-            (Value::List(_), Err(_)) => Err(What::NotWithin("table; put the number of the element before the key")),
+            (Value::List(_), Err(_)) => {
+                Err(What::NotWithin("table; put the number of the element before the key, as in `source.0.qos`"))
+            }
             (Value::Table(table), _) => {
                 let entry = Entry { key: leaf.origin.clone(), node: next(rest) };
                 table.entry((*head).to_owned()).or_insert(entry).node.set(rest, leaf)
             }
-            (_, Ok(_)) => Err(What::NotWithin("list")),
-            (_, Err(_)) => Err(What::NotWithin("table")),
+            (_, Ok(_)) => Err(What::NotWithin("list; set the whole value instead")),
+            (_, Err(_)) => Err(What::NotWithin("table; set the whole value instead")),
         }
     }
 
@@ -145,19 +147,6 @@ impl Node {
                 }
             }
             _ => visit(key, self),
-        }
-    }
-
-    /// What kind of value it is, for texts.
-    pub(super) fn kind(&self) -> &'static str {
-        match self.value {
-            Value::Text(_) | Value::Words(_) => "text",
-            Value::Integer(_) | Value::Float(_) => "a number",
-            Value::Bool(_) => "true or false",
-            Value::Datetime(_) => "a date",
-            Value::List(_) => "a list",
-            Value::Table(_) => "a table",
-            Value::Broken => "nothing",
         }
     }
 

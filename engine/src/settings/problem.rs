@@ -57,7 +57,7 @@ pub(super) enum What {
     NoKey,
     #[error("there are {length} here, so the next is number {length}; elements are counted from 0")]
     NoElement { length: usize },
-    #[error("lies within a value that is no {0}; set the whole value instead")]
+    #[error("lies within a value that is no {0}")]
     NotWithin(&'static str),
 
     // Shape.
@@ -168,6 +168,18 @@ pub(super) enum What {
     ShardSessions { sessions: usize, limit: usize },
 }
 
+impl What {
+    /// Whether something is said not to be there, which cannot be known of a file that was read in part.
+    fn is_absence(&self) -> bool {
+        matches!(self, What::Missing(_) | What::NoFilter | What::UnknownSource { .. } | What::IdleSessions { .. })
+    }
+
+    /// Whether a file was not read, or in part.
+    fn is_unread(&self) -> bool {
+        matches!(self, What::Unreadable(_) | What::TooLarge { .. } | What::NotUtf8 | What::Syntax(_))
+    }
+}
+
 /// The nearest of the known names, or all of them.
 fn nearest<S: AsRef<str>>(name: &str, known: &[S]) -> String {
     let distance = |other: &S| strsim::damerau_levenshtein(name, other.as_ref());
@@ -193,6 +205,8 @@ pub(super) struct Log {
     /// What was read from secrets; it never appears in a text.
     pub(super) secrets: Secrets,
     problems: RefCell<Vec<Problem>>,
+    /// A file was not read, or in part.
+    partial: Cell<bool>,
     /// Problems beyond [`MAX_PROBLEMS`].
     more: Cell<usize>,
     notes: RefCell<Vec<Problem>>,
@@ -201,6 +215,10 @@ pub(super) struct Log {
 impl Log {
     /// Something is wrong.
     pub(super) fn problem(&self, origin: &Origin, key: &str, what: &What) {
+        if what.is_absence() && self.partial.get() {
+            return;
+        }
+        self.partial.set(self.partial.get() || what.is_unread());
         let mut problems = self.problems.borrow_mut();
         if problems.len() >= MAX_PROBLEMS {
             self.more.set(self.more.get() + 1);

@@ -107,6 +107,13 @@ impl de::Error for Misfit {
             Map => "a table".to_owned(),
             other => other.to_string(),
         };
+        let expected = match expected.to_string().as_str() {
+            "a boolean" => "true or false".to_owned(),
+            "a map" => "a table".to_owned(),
+            "a sequence" => "a list".to_owned(),
+            "a string" => "text in quotes".to_owned(),
+            other => other.to_owned(),
+        };
         Misfit(format!("found {found}; write {expected}"))
     }
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Misfit {
@@ -156,6 +163,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
         match &self.node.value {
+            Value::Integer(_) | Value::Float(_) | Value::Bool(_) if self.node.secret => {
+                Err(Misfit("found a value without quotes; put it in quotes".to_owned()))
+            }
             Value::Integer(_) | Value::Float(_) | Value::Bool(_) => {
                 Err(Misfit(format!("found {0} without quotes; write \"{0}\"", self.node.shown())))
             }
@@ -219,7 +229,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let Value::Table(table) = &self.node.value else {
             return match &self.node.value {
                 Value::Broken => Err(Misfit(String::new())),
-                _ => Err(Misfit(format!("found {}; write a table, such as `[{}]`", self.node.kind(), self.key))),
+                Value::List(_) => Err(Misfit(format!("found a list; write a table, such as `[{}]`", self.key))),
+                _ => Err(Misfit(format!("found {}; write a table, such as `[{}]`", self.node.shown(), self.key))),
             };
         };
         let (known_keys, unknown): (Vec<_>, Vec<_>) =

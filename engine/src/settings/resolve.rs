@@ -164,6 +164,7 @@ fn engine(table: &Setting<file::Engine>, resolver: &Resolver<'_>) -> Option<Engi
 fn cores<T>(setting: &Setting<T>, list: &[Setting<Core>], resolver: &Resolver<'_>) -> Option<Vec<usize>> {
     if list.is_empty() {
         resolver.problem(setting, &What::NoCore);
+        return None;
     }
     if list.len() > MAX_SHARDS {
         let advice = "a shard is named by one byte";

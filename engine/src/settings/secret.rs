@@ -67,7 +67,7 @@ fn walk(node: &mut Node, key: &str, environment: &HashMap<&str, &str>, log: &mut
                 node.secret = is_secret(key) || resolved.secret;
                 *text = resolved.text;
                 // Not user names: they are short, often part of other names, and appear in no text.
-                if node.secret && !key.ends_with("username") {
+                if is_secret(key) && !key.ends_with("username") {
                     log.secrets.add(text);
                 }
             }

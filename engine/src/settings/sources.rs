@@ -126,7 +126,7 @@ fn urls(table: &Setting<file::Source>, source: &file::Source, resolver: &Resolve
 fn version(source: &file::Source, resolver: &Resolver<'_>) -> Option<Version> {
     let version = source.version.get()?.0;
     // MQTT 3.1.1 §3.1.2.9: without a user name there is no password.
-    if version != Version::V5 && source.username.is_absent() && !source.password.is_absent() {
+    if version != Version::V5 && source.username.is_absent() && source.password.get().is_some() {
         resolver.problem(&source.password, &What::PasswordAlone);
     }
     Some(version)

@@ -19,7 +19,7 @@ use super::{
     state::{RECORD_OVERHEAD, Shard, Slot},
 };
 use crate::{
-    message::Ticket,
+    message::{DropReason, RouteId, Ticket},
     metrics::{Counter, Stage},
     mqtt::{Cause, Delivery, Input},
     settings::Address,
@@ -99,27 +99,27 @@ impl<'a> Connection<'a> {
     /// Takes what has been read as far as it goes.
     fn feed(&mut self, now: Instant) {
         let shard = self.shard;
-        shard.metrics().begin_turn();
         let mut session = self.slot.session.borrow_mut();
         let mut intake = shard.intake.borrow_mut();
         let mut driver = shard.driver.borrow_mut();
+        let mut tally = shard.tally.borrow_mut();
         let (source, mut fed) = (self.slot.source, false);
         let mut waiting = self.slot.stalled.borrow_mut();
         if let Some(stalled) = waiting.take() {
             session.set_paused(now, false);
             let ticket = stalled.ticket();
             let offered = intake.again(now, source, stalled, &mut driver);
-            *waiting = shard.account(&mut session, ticket, offered);
+            *waiting = shard.account(&mut tally, &mut session, ticket, offered);
             fed = waiting.is_none();
         }
         while waiting.is_none() {
             match session.poll_publish(now, &mut self.input) {
                 Ok(Some(Delivery::Publish { ticket, publish })) => {
                     let offered = intake.offer(now, source, ticket, publish, &mut driver);
-                    *waiting = shard.account(&mut session, ticket, offered);
+                    *waiting = shard.account(&mut tally, &mut session, ticket, offered);
                     fed = true;
                 }
-                Ok(Some(Delivery::Oversized { .. })) => shard.account_oversized(),
+                Ok(Some(Delivery::Oversized { .. })) => tally.dropped(RouteId::NONE, DropReason::Oversized),
                 Ok(None) => break,
                 Err(violation) => {
                     shard.count_violation(violation);
@@ -134,10 +134,11 @@ impl<'a> Connection<'a> {
             }
             driver.flush(now, &mut shard.turn.borrow_mut());
             shard.metrics().record(Stage::Decode, micros(now, clock::now()), 1);
+            shard.record_hold_time(&mut driver);
             // The lane's task arms its timer, and takes what was refused at once.
             shard.bell.ring();
         }
-        shard.metrics().end_turn();
+        tally.publish(shard.metrics());
     }
 
     /// Whether the session may go on: nothing stalls, and its share of the memory budget is not used up.
@@ -188,11 +189,7 @@ impl<'a> Connection<'a> {
     /// One turn. Ready with the cause when the connection is over.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Cause> {
         let now = clock::now();
-        let deadline = {
-            let mut session = self.slot.session.borrow_mut();
-            session.handle_timeout(now);
-            session.poll_timeout()
-        };
+        self.slot.session.borrow_mut().handle_timeout(now);
         self.look_at_budget(now);
         self.feed(now);
         self.look_at_budget(now);
@@ -210,10 +207,13 @@ impl<'a> Connection<'a> {
             Poll::Ready(Err(error)) => return Poll::Ready(Cause::Io(error.to_string())),
             written => written.is_ready(),
         };
-        if flushed && self.slot.session.borrow().wants_close() {
+        // Past the drain's deadline a broker that takes no bytes is not waited for.
+        let patient = !self.shard.control.is_past_deadline();
+        if (flushed || !patient) && self.slot.session.borrow().wants_close() {
             // The session knows why, and its own reason counts.
             return Poll::Ready(Cause::Shutdown);
         }
+        let deadline = self.slot.session.borrow().poll_timeout();
         let rung = self.slot.bell.poll(cx).is_ready();
         let fired = self.alarm.poll(cx, now, deadline).is_ready();
         if read || rung || fired {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use glommio::{Latency, LocalExecutorBuilder, Placement, Shares, executor, spawn_local_into};
+use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, executor, spawn_local_into};
 
 use super::{
     bell::Bell,
@@ -16,6 +16,7 @@ use super::{
     intake::Intake,
     pump,
     state::{Control, Shard, Slot},
+    tally::Tally,
 };
 use crate::{
     kafka::{ProducerError, Topics},
@@ -31,6 +32,8 @@ use crate::{
 const IO_MEMORY: usize = 64 << 10;
 /// Entries of an executor's submission queue.
 const RING_DEPTH: usize = 128;
+/// Connections that a shard opens at a time; a broker that does not answer keeps one busy.
+const DIALS: usize = 4;
 /// The hot tasks must not wait behind others: a foreign wake into a queue without latency took up to 98 ms.
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -170,6 +173,7 @@ impl Start {
             .name("shard")
             .io_memory(IO_MEMORY)
             .ring_depth(RING_DEPTH)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(DIALS))
             .make();
         let executor = match made {
             Ok(executor) => executor,
@@ -195,11 +199,12 @@ impl Start {
             driver: RefCell::new(driver),
             turn: RefCell::new(Turn::default()),
             bell: Bell::default(),
-            outstanding: RefCell::new(vec![0; self.settings.routes.len() + 1]),
+            tally: RefCell::new(Tally::new(self.settings.routes.len())),
             settings: self.settings,
             metrics: self.metrics,
             control: self.control,
         };
+        shard.metrics.status().core(index, cpu);
         drop(ready.send(Ok(())));
         executor.run(run(Rc::new(shard)))
     }
@@ -233,8 +238,12 @@ async fn run(shard: Rc<Shard>) -> Remains {
         spawn_local_into(connection::run(shard.clone(), slot), line).expect("the queue was just made").detach();
     }
     spawn_local_into(pump::run(shard.clone()), line).expect("the queue was just made").await;
-    let outstanding = shard.outstanding.borrow().iter().sum();
-    shard.give_up_acknowledged();
+    let mut tally = shard.tally.borrow_mut();
+    let outstanding = tally.outstanding();
+    if shard.acknowledges_at_once() {
+        tally.give_up();
+    }
+    tally.publish(shard.metrics());
     let in_lane = shard.driver.borrow().records().count() as u64;
     Remains { outstanding, in_lane }
 }

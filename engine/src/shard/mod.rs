@@ -14,6 +14,7 @@ mod intake;
 mod pump;
 mod receipts;
 mod state;
+mod tally;
 
 pub(crate) use dial::dial;
 pub use executor::{Remains, ShardError, Shards};

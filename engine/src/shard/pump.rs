@@ -10,7 +10,7 @@ use std::{
 use futures_lite::future::poll_fn;
 
 use super::{alarm::Alarm, clock, state::Shard};
-use crate::metrics::Stage;
+use crate::{lane::Driver, metrics::Stage};
 
 /// How often a shard that has nothing to do shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -68,6 +68,7 @@ impl Shard {
             self.tell_stalled(now);
         }
         driver.poll(now, &mut turn);
+        self.record_hold_time(&mut driver);
         let confirm = driver.take_confirm_time();
         drop(driver);
         let progress = !turn.receipts.is_empty();
@@ -78,6 +79,13 @@ impl Shard {
         }
         self.tell_kafka(&mut turn);
         progress
+    }
+
+    /// How long the batches that went since the last call were held.
+    pub(super) fn record_hold_time(&self, driver: &mut Driver) {
+        if let Some(time) = driver.take_hold_time() {
+            self.metrics().record(Stage::Produce, time.as_micros() as u64, 1);
+        }
     }
 
     /// A linger passed: what a session has in flight after it sent nothing for so long is all that it may have.

@@ -12,6 +12,7 @@ use std::{
 use super::{
     bell::Bell,
     intake::{Intake, Stalled},
+    tally::Tally,
 };
 use crate::{
     kafka::Topics,
@@ -103,8 +104,7 @@ pub(super) struct Shard {
     /// Kafka topics that were said to be on hold.
     pub(super) holds: RefCell<Vec<TopicId>>,
     pub(super) topics: Arc<Topics>,
-    /// Records on their way, for each route: sent, and no receipt yet. The last one is for no route.
-    pub(super) outstanding: RefCell<Vec<u64>>,
+    pub(super) tally: RefCell<Tally>,
 }
 
 impl Shard {

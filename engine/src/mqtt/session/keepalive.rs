@@ -41,7 +41,8 @@ impl KeepAlive {
     }
 
     /// PINGRESP came.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.heard = now;
         self.answer_by = None;
     }
 

@@ -56,6 +56,10 @@ struct Request {
 pub(super) struct Subscriber {
     subscriptions: Vec<Subscription>,
     grants: Vec<Grant>,
+    /// How many of `grants` are [`Grant::Granted`].
+    granted: usize,
+    /// No filter before this one is [`Grant::Wanted`].
+    first_wanted: usize,
     qos: Qos,
     retired: Vec<String>,
     /// How many of `retired` have been asked to go.
@@ -77,6 +81,8 @@ impl Subscriber {
         Subscriber {
             grants: vec![Grant::Wanted; subscriptions.len()],
             subscriptions,
+            granted: 0,
+            first_wanted: 0,
             qos,
             retired: Vec::new(),
             unsubscribed: 0,
@@ -108,9 +114,9 @@ impl Subscriber {
         self.done = (0, 0);
         self.announced = false;
         self.unsubscribed = 0;
-        for grant in &mut self.grants {
-            if !session_present || *grant != Grant::Granted {
-                *grant = Grant::Wanted;
+        for index in 0..self.grants.len() {
+            if !session_present || self.grants[index] != Grant::Granted {
+                self.set(index, Grant::Wanted);
             }
         }
         if !session_present {
@@ -118,9 +124,18 @@ impl Subscriber {
         }
     }
 
+    fn set(&mut self, index: usize, grant: Grant) {
+        let before = std::mem::replace(&mut self.grants[index], grant);
+        self.granted += usize::from(grant == Grant::Granted);
+        self.granted -= usize::from(before == Grant::Granted);
+        if grant == Grant::Wanted {
+            self.first_wanted = self.first_wanted.min(index);
+        }
+    }
+
     /// Whether every filter is granted.
     pub(super) fn is_granted(&self) -> bool {
-        self.grants.iter().all(|&grant| grant == Grant::Granted)
+        self.granted == self.grants.len()
     }
 
     /// Whether nothing is left to ask or to be answered.
@@ -132,9 +147,9 @@ impl Subscriber {
     pub(super) fn poll(&mut self, now: Instant, codec: &Codec, events: &mut Events, out: &mut Vec<u8>) {
         if self.retry_at.is_some_and(|at| now >= at) {
             self.retry_at = None;
-            for grant in &mut self.grants {
-                if *grant == Grant::Refused {
-                    *grant = Grant::Wanted;
+            for index in 0..self.grants.len() {
+                if self.grants[index] == Grant::Refused {
+                    self.set(index, Grant::Wanted);
                 }
             }
         }
@@ -150,15 +165,17 @@ impl Subscriber {
     fn ask(&mut self, now: Instant, codec: &Codec, events: &mut Events, out: &mut Vec<u8>) -> bool {
         let packet_id = self.next_id;
         let id = packet_id.get();
-        if let Some(first) = self.grants.iter().position(|&grant| grant == Grant::Wanted) {
+        let wanted = self.grants[self.first_wanted..].iter().position(|&grant| grant == Grant::Wanted);
+        self.first_wanted = wanted.map_or(self.grants.len(), |offset| self.first_wanted + offset);
+        let first = self.first_wanted;
+        if first < self.grants.len() {
             let count = self.batch(first);
             if count == 0 {
                 self.refuse(now, first, 0x95, events);
                 return true;
             }
-            let range = first..first + count;
-            codec.put_subscribe(packet_id, &self.subscriptions[range.clone()], self.qos, out);
-            self.grants[range].fill(Grant::Asked);
+            codec.put_subscribe(packet_id, &self.subscriptions[first..first + count], self.qos, out);
+            (first..first + count).for_each(|index| self.set(index, Grant::Asked));
             self.requests.push_back(Request { packet_id: id, first, count, subscribe: true });
         } else if self.is_granted() && self.unsubscribed < self.retired.len() {
             let first = self.unsubscribed;
@@ -191,7 +208,7 @@ impl Subscriber {
     }
 
     fn refuse(&mut self, now: Instant, index: usize, code: u8, events: &mut Events) {
-        self.grants[index] = Grant::Refused;
+        self.set(index, Grant::Refused);
         let filter = self.subscriptions[index].filter.clone();
         events.push(if code < 0x80 {
             Event::GrantedLower { filter, asked: self.qos, granted: code }
@@ -218,7 +235,7 @@ impl Subscriber {
         }
         for (index, &code) in (request.first..).zip(codes) {
             if code < 0x80 && code >= self.qos as u8 {
-                self.grants[index] = Grant::Granted;
+                self.set(index, Grant::Granted);
                 self.done.0 += 1;
             } else {
                 self.refuse(now, index, code, events);

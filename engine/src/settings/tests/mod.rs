@@ -3,6 +3,7 @@
 mod facts;
 mod fuzz;
 mod layers;
+mod mistakes;
 mod problems;
 mod sample;
 mod secrets;

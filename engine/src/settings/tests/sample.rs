@@ -1,1 +1,119 @@
-//! x
+//! The sample says the truth.
+
+use std::collections::BTreeSet;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor, value},
+    forward_to_deserialize_any,
+};
+
+use super::{Given, one, problems};
+use crate::settings::{
+    SAMPLE,
+    file::{Admin, Create, Engine, File, Kafka, Route, Source},
+    layers,
+    node::Node,
+};
+
+/// The sample with every key in force. A key that is off is `#key = …`; a remark is `# text`.
+fn uncommented() -> String {
+    let line = |line: &'static str| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase()) => setting,
+        _ => line,
+    };
+    SAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Fails with the names of the fields of the struct that is read.
+struct Fields;
+
+impl<'de> Deserializer<'de> for Fields {
+    type Error = value::Error;
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
+        Err(Error::custom(""))
+    }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, value::Error> {
+        Err(Error::custom(fields.join(" ")))
+    }
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+fn fields<T: for<'de> Deserialize<'de>>(section: &str) -> Vec<String> {
+    let Err(error) = T::deserialize(Fields) else { panic!("{section} is no struct") };
+    error.to_string().split(' ').map(|field| format!("{section}{field}")).collect()
+}
+
+/// Every key that the shape of the file knows, lists without numbers.
+fn known() -> BTreeSet<String> {
+    let sections: BTreeSet<String> = fields::<File>("").into_iter().collect();
+    assert_eq!(sections, ["admin", "engine", "kafka", "route", "source"].map(str::to_owned).into());
+    let keys = [
+        fields::<Source>("source."),
+        fields::<Kafka>("kafka."),
+        fields::<Create>("kafka.create."),
+        fields::<Route>("route."),
+        fields::<Engine>("engine."),
+        fields::<Admin>("admin."),
+    ];
+    keys.concat().into_iter().collect()
+}
+
+#[test]
+fn the_sample_is_valid_as_it_is_and_with_every_key() {
+    let loaded = one(SAMPLE);
+    assert_eq!(problems(&loaded), [""; 0]);
+    let text = uncommented();
+    let loaded = Given { files: &[&text], environment: &[("MQTT_PASSWORD", "x")], ..Given::default() }.load();
+    assert_eq!(problems(&loaded), [""; 0]);
+    assert!(loaded.settings.is_some());
+}
+
+#[test]
+fn the_sample_has_every_key_and_no_other() {
+    let text = uncommented();
+    let loaded = Given { files: &[&text], environment: &[("MQTT_PASSWORD", "x")], ..Given::default() }.load();
+    let mut written: BTreeSet<String> = loaded.values.iter().map(|shown| shown.key.replace(".0.", ".")).collect();
+    assert!(loaded.values.iter().all(|shown| shown.origin.to_string().starts_with("1.toml:")), "a key is not written");
+    assert!(written.remove("kafka.properties.compression.type"));
+    let mut known = known();
+    assert!(known.remove("kafka.properties") && known.remove("kafka.create"));
+    assert_eq!(written, known);
+}
+
+#[test]
+fn the_defaults_of_the_sample_are_the_real_ones() {
+    let text = uncommented();
+    let loaded = Given { files: &[&text], environment: &[("MQTT_PASSWORD", "x")], ..Given::default() }.load();
+    let mut defaults = Vec::new();
+    layers::defaults().leaves("", &mut |key: &str, node: &Node| defaults.push((key.to_owned(), node.shown())));
+    assert!(defaults.len() > 15);
+    for (key, default) in &defaults {
+        let shown = loaded.values.iter().find(|shown| shown.key.replace(".0.", ".") == *key);
+        assert_eq!(shown.map(|shown| &shown.value), Some(default), "{key}");
+    }
+    // What is off and has no default is called an example.
+    let lines: Vec<&str> = SAMPLE.lines().collect();
+    let mut section = "";
+    for (at, line) in lines.iter().enumerate() {
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']);
+        }
+        let Some((key, _)) =
+            line.strip_prefix('#').filter(|line| !line.starts_with(' ')).and_then(|line| line.split_once(" = "))
+        else {
+            continue;
+        };
+        let has_default = defaults.iter().any(|(default, _)| *default == format!("{section}.{key}"));
+        let is_example = lines[at - 1].starts_with("# Example, default");
+        assert_ne!(has_default, is_example, "{section}.{key}");
+    }
+}

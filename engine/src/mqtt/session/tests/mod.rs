@@ -1,13 +1,24 @@
 //! The session against a scripted broker, in virtual time.
 
+mod connection;
 mod delivery;
+mod keepalive;
+mod malformed;
+mod redelivery;
+mod shutdown;
+mod subscribe;
 
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::{
-    mqtt::wire::{self, Message},
-    settings::Subscription,
+    message::Qos,
+    mqtt::{
+        input::Input,
+        violation::Violation,
+        wire::{self, Message},
+    },
+    settings::{Subscription, Version},
 };
 
 const BOTH: [Protocol; 2] = [Protocol::V311, Protocol::V5];
@@ -191,11 +202,11 @@ impl World {
 
     /// Why the last connection ended, and the pause after it.
     fn last_loss(&mut self) -> (Cause, Duration) {
-        let losses = self.events().into_iter().filter_map(|event| match event {
+        let mut losses = self.events().into_iter().filter_map(|event| match event {
             Event::Disconnected { cause, retry_in: Some(pause) } => Some((cause, pause)),
             _ => None,
         });
-        losses.last().expect("a connection was lost")
+        losses.next_back().expect("a connection was lost")
     }
 }
 

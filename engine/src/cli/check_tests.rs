@@ -1,0 +1,154 @@
+//! What `check` prints.
+
+use std::{ffi::OsString, fs, time::Duration};
+
+use super::*;
+use crate::{
+    cli::connect::{Broker, Cluster, Found},
+    settings::{self, Address, Layers, Version},
+};
+
+const TEXT: &str = r#"
+[[source]]
+name = "${env:NAME}"
+url = "mqtt://${env:NAME}:1883"
+username = "captain"
+password = "${env:PASSWORD}"
+sessions = 2
+qos = 2
+[kafka]
+brokers = "${env:NAME}:9092"
+create = { partitions = 9, replication = 1 }
+properties = { "client.id" = "${env:PASSWORD}" }
+[[route]]
+from = "ais/{x}/position"
+topic = "ais"
+[[route]]
+from = "ais/1/+"
+topic = "${env:NAME}"
+"#;
+
+fn loaded(text: &str) -> Loaded {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fairlead.toml");
+    fs::write(&file, text).unwrap();
+    let environment = [("NAME", "s3cret-name"), ("PASSWORD", "hunter2")];
+    let environment = environment.map(|(name, value)| (OsString::from(name), OsString::from(value))).into();
+    let host = Host { name: "quay".to_owned(), cores: vec![0, 1], parallelism: 2 };
+    settings::load(&Layers { files: vec![file], environment, flags: Vec::new() }, &host)
+}
+
+fn found(loaded: &Loaded) -> Found {
+    let settings = loaded.settings.as_ref().unwrap();
+    let broker = Broker {
+        url: settings.sources[0].urls[0].clone(),
+        version: Version::V5,
+        round_trip: Duration::from_micros(400),
+    };
+    let cluster = Cluster {
+        brokers: vec!["s3cret-name:9092".to_owned()],
+        round_trip: Duration::from_micros(600),
+        topics: vec![("s3cret-name".to_owned(), Ok(9)), ("ais".to_owned(), Err("it does not exist".to_owned()))],
+    };
+    Found { brokers: vec![Ok(broker)], kafka: Ok(cluster) }
+}
+
+fn connections(loaded: &Loaded, found: &Found, rate: Option<u64>) -> Connections {
+    Connections::new(loaded.settings.as_ref().unwrap(), found, rate, &loaded.secrets)
+}
+
+#[test]
+fn no_output_shows_a_secret() {
+    let good = loaded(TEXT);
+    assert!(good.problems.is_empty(), "{:?}", good.problems);
+    let connect = || Some(connections(&good, &found(&good), None));
+    let bad = loaded(&TEXT.replace("\"ais\"", "\"${env:PASSWORD} \""));
+    assert_eq!(bad.problems.len(), 1);
+    let outputs = [
+        text(&good, connect().as_ref()),
+        json(&good, connect(), Exit::Success),
+        text(&bad, None),
+        json(&bad, None, Exit::Config),
+    ];
+    for output in outputs {
+        for secret in ["s3cret-name", "hunter2", "captain"] {
+            assert!(!output.contains(secret), "{secret} in {output}");
+        }
+        assert!(output.contains("***"));
+    }
+}
+
+#[test]
+fn the_plan_says_who_reads_what_where() {
+    let text = text(&loaded(TEXT), None);
+    for part in [
+        "fairlead-***-0",
+        "fairlead-***-1",
+        "ais/+/position (identifier 1)",
+        "ais/1/+ (identifier 2)",
+        "0 to 4 of a created topic",
+        "5 to 8 of a created topic",
+        "5, QoS 2",
+        "8192 in flight, packets to 16.0 MiB",
+        "a missing topic is created with 9 partitions, replication 1",
+        "the packet ids of QoS 2 are kept in memory",
+        "At most 128.0 MiB in all shards",
+        "Drain: at most 30s",
+        "fairlead.toml:7:12",
+    ] {
+        assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part} in {text}");
+    }
+    assert!(text.ends_with("\nok\n"));
+}
+
+#[test]
+fn problems_end_the_text_and_are_counted() {
+    let text = text(&loaded("[engine]\nack = 1\n"), None);
+    assert!(text.contains("fairlead.toml:2:7: engine.ack: found 1 without quotes; write \"1\"\n"), "{text}");
+    assert!(text.ends_with("\n4 problems\n"));
+}
+
+#[test]
+fn json_has_values_plan_and_problems() {
+    let good: serde_json::Value = serde_json::from_str(&json(&loaded(TEXT), None, Exit::Success)).unwrap();
+    assert_eq!(good["ok"], true);
+    assert_eq!(good["plan"]["sessions"][1]["filters"][0]["filter"], "ais/1/+");
+    assert_eq!(good["plan"]["shards"][1]["partitions"], serde_json::json!([5, 8]));
+    let qos = good["values"].as_array().unwrap().iter().find(|value| value["key"] == "source.0.qos").unwrap();
+    assert_eq!(qos["value"], "2");
+    let bad: serde_json::Value = serde_json::from_str(&json(&loaded("a = 1"), None, Exit::Config)).unwrap();
+    assert_eq!((&bad["ok"], &bad["plan"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!(bad["problems"][0]["key"], "a");
+}
+
+#[test]
+fn what_can_be_expected_is_window_over_round_trip() {
+    let good = loaded(TEXT);
+    let lines = connections(&good, &found(&good), Some(50_000)).lines;
+    let expected = [
+        "source ***: mqtt://***:1883 answers in 0.400 ms as MQTT 5",
+        "kafka: ***:9092 answer in 0.600 ms",
+        "kafka: topic *** has 9 partitions",
+        "kafka: topic ais: it does not exist",
+        "source ***: window 8192 ÷ round trip 1.000 ms = at most 8192000 msg/s for each session; at 50000 msg/s a broker's queue of 1000 messages for each session lasts 40 ms",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn mqtt_3_1_1_has_the_window_of_the_broker_and_memory_does_not_wait_for_kafka() {
+    let good = loaded(&format!("{TEXT}[engine]\nack = \"memory\"\n"));
+    let mut found = found(&good);
+    let broker = found.brokers[0].as_mut().unwrap();
+    (broker.version, broker.url) = (Version::V311, Address { host: "b".to_owned(), port: 1 });
+    found.kafka = Err("refused".to_owned());
+    let connections = connections(&good, &found, None);
+    assert!(!connections.reachable);
+    let expected = [
+        "source ***: mqtt://b:1 answers in 0.400 ms as MQTT 3.1.1",
+        "kafka: refused",
+        "source ***: window 20 ÷ round trip 0.400 ms = at most 50000 msg/s for each session; at 100000 msg/s a broker's queue of 1000 messages for each session lasts 20 ms",
+    ];
+    assert_eq!(connections.lines, expected);
+    assert!(text(&good, Some(&connections)).ends_with("\nnot reachable\n"));
+}

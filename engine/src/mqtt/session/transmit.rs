@@ -1,0 +1,88 @@
+//! The sending half of a session: everything that a turn may write, in one piece.
+
+use std::time::Instant;
+
+use super::{Session, State, alias::TOPIC_ALIAS_MAXIMUM, event::Cause};
+use crate::{
+    message::Qos,
+    mqtt::packet::{self, Connect},
+    settings::Secret,
+};
+
+impl Session {
+    /// Appends everything that can be sent now. What is appended counts as sent.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let before = out.len();
+        match &mut self.state {
+            State::Handshake { connect_sent, .. } if !*connect_sent => {
+                *connect_sent = true;
+                self.put_connect(out);
+            }
+            State::Online => self.put_online(now, out),
+            State::Closing { reason, .. } => {
+                let reason = reason.take();
+                if self.keep_alive.is_some() {
+                    self.put_acknowledgements(out);
+                }
+                if let Some(reason) = reason {
+                    packet::put_disconnect(out, reason, self.codec.protocol());
+                }
+            }
+            _ => return,
+        }
+        if out.len() > before
+            && let Some(keep_alive) = &mut self.keep_alive
+        {
+            keep_alive.sent(now);
+        }
+    }
+
+    fn put_connect(&self, out: &mut Vec<u8>) {
+        let source = &self.source;
+        self.codec.put_connect(
+            &Connect {
+                client_id: &self.plan.client_id,
+                clean: self.is_clean(),
+                keep_alive: source.keep_alive,
+                session_expiry: source.session_expiry,
+                receive_maximum: source.receive_maximum,
+                max_packet: source.announce_max_packet.then_some(source.max_packet),
+                topic_alias_maximum: TOPIC_ALIAS_MAXIMUM,
+                username: source.username.as_ref().map(Secret::expose),
+                password: source.password.as_ref(),
+            },
+            out,
+        );
+    }
+
+    fn put_online(&mut self, now: Instant, out: &mut Vec<u8>) {
+        self.put_acknowledgements(out);
+        if !self.subscriber.is_settled() && !self.shutdown {
+            self.subscriber.poll(now, &self.codec, &mut self.events, out);
+        }
+        if self.shutdown && self.is_idle() {
+            packet::put_disconnect(out, 0, self.codec.protocol());
+            self.close(None, Cause::Shutdown);
+        } else if let Some(keep_alive) = &mut self.keep_alive
+            && keep_alive.poll_ping(now)
+        {
+            packet::put_pingreq(out);
+        }
+    }
+
+    #[inline]
+    fn put_acknowledgements(&mut self, out: &mut Vec<u8>) {
+        let open_ids = &mut self.open_ids;
+        self.window.release(|packet_id, qos| {
+            if qos == Qos::ExactlyOnce {
+                packet::put_pubrec(out, packet_id);
+                open_ids.received(packet_id);
+            } else {
+                packet::put_puback(out, packet_id);
+            }
+        });
+        for (packet_id, known) in self.completions.drain(..) {
+            packet::put_pubcomp(out, packet_id, known, self.codec.protocol());
+        }
+    }
+}
