@@ -131,9 +131,10 @@ pub mod metric {
 /// A bridge with its configuration. Dropping it kills it.
 #[derive(Debug)]
 pub struct Fairlead {
-    folder: Scratch,
-    admin: u16,
+    // Dropped before the folder, because it shows its log where a test has failed.
     process: Process,
+    admin: u16,
+    folder: Scratch,
 }
 
 impl Fairlead {

@@ -12,9 +12,10 @@ const START: Duration = Duration::from_secs(60);
 /// A server and its data.
 #[derive(Debug)]
 pub struct Kafka {
-    folder: Scratch,
-    client: KafkaClient,
+    // Dropped before the folder, because it shows its log where a test has failed.
     process: Option<Process>,
+    client: KafkaClient,
+    folder: Scratch,
 }
 
 impl Kafka {
