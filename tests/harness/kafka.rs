@@ -56,8 +56,8 @@ impl Kafka {
              num.io.threads=2\n\
              num.network.threads=2\n\
              log.cleaner.enable=false\n\
-             broker.heartbeat.interval.ms=200\n\
-             broker.session.timeout.ms=1000\n",
+             broker.heartbeat.interval.ms=500\n\
+             broker.session.timeout.ms=3000\n",
             data.display()
         );
         let properties = kafka.folder.write("server.properties", &properties);
