@@ -388,10 +388,10 @@ impl Session {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 fn codec(source: &Source, protocol: Protocol) -> Codec {
     let Source { max_packet, skip_oversized, .. } = *source;
     Codec::new(protocol, Limits { max_packet, skip_oversized, topic_alias_maximum: TOPIC_ALIAS_MAXIMUM })
 }
+
+#[cfg(test)]
+mod tests;
