@@ -278,6 +278,15 @@ impl Fairlead {
     }
 }
 
+impl Drop for Fairlead {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.process.ended().is_none() {
+            let says = get(self.admin, "/readyz").map(|r| format!("{} {}", r.status, r.body));
+            eprintln!("-- /readyz: {}", says.unwrap_or_default());
+        }
+    }
+}
+
 /// What a command that ended by itself left behind.
 #[derive(Clone, Debug)]
 pub struct Finished {
