@@ -115,7 +115,7 @@ fn secrets_are_read_and_never_shown() {
     let finished = fairlead(&args, |command| {
         command.env("HARBOUR_PASSWORD", "chart-and-compass");
     });
-    assert_says(&finished, 0, &["fleet", "***"]);
+    assert_says(&finished, 0, &["password", "***"]);
     assert!(!finished.output.contains("chart-and-compass"), "{}", finished.output);
     assert_says(&fairlead(&args, |_| ()), CONFIG, &["HARBOUR_PASSWORD"]);
 }

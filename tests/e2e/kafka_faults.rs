@@ -43,7 +43,7 @@ fn down_at_start_is_said_and_waited_for() {
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn restarts_under_load_lose_and_double_nothing() {
-    const MESSAGES: u64 = 600_000;
+    const MESSAGES: u64 = 1_200_000;
     let mut kafka = Kafka::start();
     kafka.create_topic("ais", 9, &[]);
     let mut firehose = Loadgen::firehose(&["--messages", &MESSAGES.to_string(), "--rate", "30000"]);
@@ -53,7 +53,7 @@ fn restarts_under_load_lose_and_double_nothing() {
     bridge.wait_unready("Kafka", LIMIT);
     kafka.restart();
     bridge.wait_ready(LIMIT);
-    bridge.wait_metric(metric::DELIVERED, &[], 300_000.0, FLOOD);
+    bridge.wait_metric(metric::DELIVERED, &[], 700_000.0, FLOOD);
     kafka.kill();
     kafka.restart();
     let result = firehose.succeed(FLOOD);
@@ -213,9 +213,10 @@ fn topic_deleted_under_way_is_a_hold_until_it_is_back() {
     for n in 0..10 {
         client.publish("ais/1", 1, format!("{n}").as_bytes());
     }
-    bridge.wait_unready(&topic, LIMIT);
+    // librdkafka believes in a topic that is suddenly unknown for 30 s (`topic.metadata.propagation.max.ms`).
+    bridge.wait_unready(&topic, LIMIT * 3);
     kafka.create_topic(&topic, 1, &[]);
-    let records = kafka.records(&topic, 10, Duration::from_secs(60));
+    let records = kafka.records(&topic, 10, LIMIT * 3);
     let got: Vec<String> = records.iter().map(Record::text).collect();
     let sent: Vec<String> = (0..10).map(|n| n.to_string()).collect();
     assert_eq!(got, sent);
