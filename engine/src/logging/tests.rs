@@ -10,7 +10,7 @@ use super::*;
 /// Longest wait for a line.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// More lines than any test writes.
-const LINES: usize = 1000;
+const LINES: usize = 2 * QUEUE;
 
 /// Everything written to it, as whole writes.
 struct Output(Sender<String>);
