@@ -176,8 +176,11 @@ fn check_connect_says_what_is_not_there() {
 fn runs(mut command: Command) {
     let folder = Scratch::new("host");
     let path = folder.write("fairlead.toml", &nowhere().toml(free_port()));
-    let command =
-        command.args(["timeout", "--foreground", "--preserve-status", "3"]).arg(fairlead_path()).args(["run", "-c"]).arg(path);
+    let command = command
+        .args(["timeout", "--foreground", "--preserve-status", "3"])
+        .arg(fairlead_path())
+        .args(["run", "-c"])
+        .arg(path);
     assert_says(&finished(&command.output().unwrap()), 0, &["total"]);
 }
 

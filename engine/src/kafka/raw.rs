@@ -213,7 +213,7 @@ impl Producer {
                 .iter()
                 .take(most)
                 .take_while(|record| record.headers.is_none() && inline(record) == copy)
-                .map(|record| message(record)),
+                .map(message),
         );
         let count = self.messages.len();
         // The address of an inline value moves with the record: librdkafka copies those few bytes.

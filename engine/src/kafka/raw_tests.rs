@@ -34,6 +34,9 @@ impl Wake for Unpark {
     }
 }
 
+/// Key, value and headers.
+type Consumed = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+
 struct World {
     producer: Producer,
     doorbells: Arc<[Doorbell]>,
@@ -91,7 +94,7 @@ impl World {
     }
 
     /// Everything in partition 0.
-    fn consume(&self, count: usize) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>)> {
+    fn consume(&self, count: usize) -> Vec<Consumed> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.cluster.bootstrap_servers())
             .set("group.id", "test")
