@@ -28,7 +28,7 @@ mod sources;
 mod tests;
 mod units;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use host::Host;
 pub use layers::{ENVIRONMENT_PREFIX, Layers};
@@ -216,6 +216,8 @@ pub struct Source {
     pub keep_alive: u16,
     /// Receive Maximum (MQTT 5.0 §3.1.2.11.3); on 3.1.1 local back-pressure. At least 1.
     pub receive_maximum: u16,
+    /// Watch the broker's `$SYS` topics for what it dropped, over a connection of their own.
+    pub sys: bool,
     /// User name.
     pub username: Option<Secret>,
     /// Password.
@@ -342,6 +344,8 @@ pub struct Engine {
     pub ack: Ack,
     /// Memory budget of one shard, bytes.
     pub memory: usize,
+    /// The folder of what is remembered over a restart; it may not exist yet.
+    pub state: PathBuf,
     /// Longest wait for what is in flight at shutdown.
     pub drain: Duration,
 }
@@ -364,6 +368,7 @@ impl Settings {
                 kafka_cpus: None,
                 ack: Ack::Kafka,
                 memory: 64 << 20,
+                state: PathBuf::new(),
                 drain: Duration::from_secs(30),
             },
             admin: None,

@@ -1,6 +1,6 @@
 //! What a valid configuration comes to.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{Given, LEAST, one, problems, with};
 use crate::{
@@ -42,6 +42,8 @@ fn the_least_has_the_defaults_of_the_documentation() {
     assert_eq!((settings.engine.cpus.as_slice(), settings.engine.kafka_cpus.as_ref()), (&[0, 1][..], None));
     assert_eq!((settings.engine.ack, settings.engine.memory), (Ack::Kafka, 64 << 20));
     assert_eq!(settings.engine.drain, Duration::from_secs(30));
+    assert_eq!(settings.engine.state, Path::new("/state/fairlead"));
+    assert!(source.sys);
     assert_eq!(settings.admin, Some(([127, 0, 0, 1], 9464).into()));
 }
 
@@ -63,6 +65,7 @@ announce_max_packet = true
 skip_oversized = true
 keep_alive = "0s"
 receive_maximum = 65535
+sys = false
 username = "me"
 password = "pw"
 [kafka]
@@ -83,6 +86,7 @@ cpus = [2]
 ack = "memory"
 memory = "1GiB"
 kafka_cpus = [0, 1]
+state = "state of pier"
 drain = "0s"
 [admin]
 listen = "off"
@@ -96,6 +100,8 @@ listen = "off"
     assert_eq!((source.max_packet, source.announce_max_packet, source.skip_oversized), (1_000_000, true, true));
     assert_eq!(source.username.as_ref().unwrap().expose(), "me");
     assert_eq!(source.password.as_ref().unwrap().expose(), "pw");
+    assert!(!source.sys);
+    assert_eq!(settings.engine.state, Path::new("state of pier"));
     let ids: Vec<&str> = source.sessions.iter().map(|session| session.client_id.as_str()).collect();
     assert_eq!(ids, ["quay-pier-0", "quay-pier-1"]);
     assert_eq!(filters(&settings), [[("$share/g/+/#", None)], [("$share/g/+/#", None)]]);
