@@ -18,3 +18,4 @@ pub mod ring;
 pub mod route;
 pub mod settings;
 pub mod shard;
+pub mod subscriptions;

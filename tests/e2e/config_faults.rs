@@ -178,7 +178,7 @@ fn memlock_too_small_is_said() {
     let path = folder.write("fairlead.toml", &nowhere().toml(free_port()));
     let mut command = Command::new("prlimit");
     command.args(["--memlock=65536:65536", "timeout", "20"]).arg(fairlead_path());
-    let output = command.args(["run", "-c"]).arg(path).output().unwrap();
+    let output = command.args(["run", "-c"]).arg(path).env("XDG_STATE_HOME", folder.path()).output().unwrap();
     assert_says(&finished(&output), CONFIG, &["memlock", "ulimit -l"]);
 }
 
@@ -187,7 +187,7 @@ fn forbidden_io_uring_is_said() {
     let folder = Scratch::new("seccomp");
     let path = folder.write("fairlead.toml", &nowhere().toml(free_port()));
     let mut command = Command::new("timeout");
-    command.arg("20").arg(fairlead_path()).args(["run", "-c"]).arg(path);
+    command.arg("20").arg(fairlead_path()).args(["run", "-c"]).arg(path).env("XDG_STATE_HOME", folder.path());
     // As containers do it: io_uring_setup (425 on every architecture) fails with EPERM. The filter holds for this
     // thread and what it starts.
     let output = std::thread::spawn(move || {

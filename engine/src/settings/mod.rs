@@ -352,6 +352,16 @@ pub struct Engine {
 
 #[cfg(test)]
 impl Settings {
+    /// The settings of a configuration that is valid.
+    pub(crate) fn of(text: &str) -> Settings {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fairlead.toml");
+        std::fs::write(&file, text).unwrap();
+        let host = Host { name: "quay".into(), cores: vec![0], parallelism: 1, state: "/nowhere".into() };
+        let loaded = load(&Layers { files: vec![file], ..Layers::default() }, &host);
+        loaded.settings.unwrap_or_else(|| panic!("{:?}", loaded.problems))
+    }
+
     /// Settings with no source and no route, for tests of the Kafka side.
     pub(crate) fn minimal(brokers: &str) -> Settings {
         Settings {
