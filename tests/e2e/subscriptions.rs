@@ -49,7 +49,7 @@ fn a_restart_subscribes_what_is_new_and_unsubscribes_what_is_gone() {
         session.grant(&subscribe);
         let unsubscribe = session.expect(wire::UNSUBSCRIBE);
         assert!(String::from_utf8_lossy(&unsubscribe.body).contains("ais/#"));
-        session.send(&wire::suback(session.level, wire::UNSUBACK, unsubscribe.packet_id(), &[0]));
+        session.give_up(&unsubscribe);
         scene.bridge.wait_ready(LIMIT);
         assert_eq!(scene.bridge.stop(LIMIT), 0);
         drop(session);

@@ -135,9 +135,10 @@ pub mod metric {
 /// A bridge with its configuration. Dropping it kills it.
 #[derive(Debug)]
 pub struct Fairlead {
+    // It ends before its folder goes, in which it may be writing.
+    process: Process,
     folder: Scratch,
     admin: u16,
-    process: Process,
 }
 
 impl Fairlead {

@@ -43,10 +43,6 @@ const CHUNK: usize = 16 << 10;
 /// Most nodes of a broker that are counted; the messages of further ones are ignored.
 const MAX_NODES: usize = 64;
 
-#[cfg(test)]
-#[path = "watch_tests.rs"]
-mod tests;
-
 /// The watch of one source.
 pub(super) struct Watch {
     /// As the sessions connect, but for this purpose.
@@ -236,3 +232,7 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
