@@ -38,8 +38,7 @@ fn lane(c: &mut Criterion) {
     let mut group = c.benchmark_group("lane");
     group.throughput(Throughput::Elements(u64::from(TURN)));
     group.bench_function("record to receipt", |b| {
-        #[expect(clippy::disallowed_methods, reason = "a bench has no clock of its own")]
-        let now = Instant::now();
+        let now = fairlead_benches::start();
         let mut lane = Lane::new(Duration::from_millis(1));
         let mut inside = Vec::new();
         b.iter(|| turn(&mut lane, now, &mut inside));

@@ -100,9 +100,8 @@ fn turn(
     assert_eq!(out.len(), 4 * MESSAGES);
 }
 
-#[expect(clippy::disallowed_methods, reason = "the session wants a time, and nothing here depends on which")]
 fn left_end(c: &mut Criterion) {
-    let now = Instant::now();
+    let now = fairlead_benches::start();
     let mut group = c.benchmark_group("session");
     group.throughput(Throughput::Elements(MESSAGES as u64));
     for (name, version) in [("3.1.1", Version::V311), ("5.0", Version::V5)] {

@@ -7,6 +7,8 @@ pub mod admin;
 pub mod bridge;
 pub mod cli;
 mod control;
+#[cfg(feature = "demo")]
+mod demo;
 pub mod kafka;
 pub mod lane;
 pub mod logging;

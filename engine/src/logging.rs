@@ -24,13 +24,13 @@ use std::{
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::ParseError,
     fmt::{
         format::Writer,
         time::{FormatTime as _, SystemTime},
     },
-    layer::{Context, SubscriberExt as _},
+    layer::{Context, Identity, SubscriberExt as _},
     util::{SubscriberInitExt as _, TryInitError},
 };
 
@@ -132,15 +132,29 @@ impl Drop for Logging {
 /// # Errors
 /// If the filter in the environment is wrong, logging is set up already, or no thread can be started.
 pub fn init(clock: fn() -> Instant) -> Result<Logging, LoggingError> {
-    let filter = filter(|variable| std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned()))?;
+    init_with(clock, DEFAULT_FILTER, Identity::new())
+}
+
+/// [`init`] with another filter where the environment holds none, and with a further layer that sees what passes the
+/// filter.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(
+    clock: fn() -> Instant,
+    default: &str,
+    further: impl Layer<Registry> + Send + Sync,
+) -> Result<Logging, LoggingError> {
+    let environment = |variable: &str| std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned());
+    let filter = filter(default, environment)?;
     let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
     let (logging, layer) = start(format, clock, io::stderr())?;
-    tracing_subscriber::registry().with(filter).with(layer).try_init()?;
+    tracing_subscriber::registry().with(further).with(filter).with(layer).try_init()?;
     Ok(logging)
 }
 
-/// The filter of the environment.
-fn filter(variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, LoggingError> {
+/// The filter of the environment, or else the default.
+fn filter(default: &str, variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, LoggingError> {
     for name in VARIABLES {
         if let Some(filter) = variable(name).filter(|filter| !filter.is_empty()) {
             return EnvFilter::builder().parse(&filter).map_err(|source| LoggingError::Filter {
@@ -150,7 +164,7 @@ fn filter(variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, Loggin
             });
         }
     }
-    Ok(EnvFilter::new(DEFAULT_FILTER))
+    Ok(EnvFilter::new(default))
 }
 
 /// Starts the writer's thread on `output`. It ends with the last of the two values that are returned.

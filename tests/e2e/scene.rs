@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fairlead_tests::{Config, Connection, EvilBroker, Fairlead, MockKafka, Record};
+use fairlead_tests::{Config, Connection, EvilBroker, Fairlead, MockKafka, Record, wire};
 
 /// Longest wait for anything that should happen at once; generous, because the machine may be busy.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -36,6 +36,19 @@ impl Scene {
         let kafka = MockKafka::start();
         let config = change(Config::new(&broker.url(), kafka.brokers(), TOPIC));
         Scene { bridge: Fairlead::start(&config), broker, kafka }
+    }
+
+    /// Everything has worked once (one record is in Kafka, packet identifier 1 is free again), and now Kafka is down:
+    /// what is published from here on is in flight until [`MockKafka::come_up`].
+    #[track_caller]
+    pub(crate) fn with_kafka_down(change: impl FnOnce(Config) -> Config) -> (Scene, Connection) {
+        let scene = Scene::with(change);
+        let mut session = scene.session();
+        session.publish("ais/0", 1, 1, b"first");
+        session.expect_id(wire::PUBACK, 1);
+        scene.records(1);
+        scene.kafka.go_down();
+        (scene, session)
     }
 
     pub(crate) fn create_topic(&self) {

@@ -2,13 +2,13 @@
 //! or are forbidden to do.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    wait::wait_for,
+    wait::{now, wait_for},
     wire::{self, Frame},
 };
 
@@ -138,10 +138,14 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// `UnexpectedEof` or `ConnectionReset` when the bridge has closed; `WouldBlock` after ten seconds of silence.
+    /// `UnexpectedEof` or `ConnectionReset` when the bridge has closed; `TimedOut` or `WouldBlock` after ten seconds.
     pub fn packet(&mut self) -> io::Result<Frame> {
+        self.packet_before(now() + PACKET)
+    }
+
+    fn packet_before(&mut self, end: Instant) -> io::Result<Frame> {
         loop {
-            let frame = wire::read_frame(&mut self.stream, &mut self.pending)?;
+            let frame = self.read_before(end)?;
             match frame.kind() {
                 wire::PINGREQ => {
                     self.pings += 1;
@@ -150,6 +154,24 @@ impl Connection {
                 wire::SUBSCRIBE if self.granting => self.grant(&frame),
                 wire::UNSUBSCRIBE if self.granting => self.give_up(&frame),
                 _ => return Ok(frame),
+            }
+        }
+    }
+
+    fn read_before(&mut self, end: Instant) -> io::Result<Frame> {
+        let mut chunk = [0; 4096];
+        loop {
+            if let Some(frame) = wire::take_frame(&mut self.pending) {
+                return Ok(frame);
+            }
+            let left = end.saturating_duration_since(now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                n => self.pending.extend_from_slice(&chunk[..n]),
             }
         }
     }
@@ -183,12 +205,10 @@ impl Connection {
     /// When one comes, or the connection ends.
     #[track_caller]
     pub fn expect_silence(&mut self, span: Duration) {
-        self.stream.set_read_timeout(Some(span)).expect("a socket option");
-        match self.packet() {
+        match self.packet_before(now() + span) {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             other => panic!("silence from the bridge, but: {other:?}"),
         }
-        self.stream.set_read_timeout(Some(PACKET)).expect("a socket option");
     }
 
     /// Reads until the bridge closes the connection, and returns the reason of its DISCONNECT if it sent one.

@@ -135,10 +135,10 @@ pub mod metric {
 /// A bridge with its configuration. Dropping it kills it.
 #[derive(Debug)]
 pub struct Fairlead {
-    // It ends before its folder goes, in which it may be writing.
+    // Dropped before the folder, because it may be writing there, and shows its log where a test has failed.
     process: Process,
-    folder: Scratch,
     admin: u16,
+    folder: Scratch,
 }
 
 impl Fairlead {
@@ -289,6 +289,15 @@ impl Fairlead {
     pub fn stop(&mut self, limit: Duration) -> i32 {
         self.process.terminate();
         self.process.wait(limit)
+    }
+}
+
+impl Drop for Fairlead {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.process.ended().is_none() {
+            let says = get(self.admin, "/readyz").map(|r| format!("{} {}", r.status, r.body));
+            eprintln!("-- /readyz: {}", says.unwrap_or_default());
+        }
     }
 }
 

@@ -12,9 +12,10 @@ const START: Duration = Duration::from_secs(60);
 /// A server and its data.
 #[derive(Debug)]
 pub struct Kafka {
-    folder: Scratch,
-    client: KafkaClient,
+    // Dropped before the folder, because it shows its log where a test has failed.
     process: Option<Process>,
+    client: KafkaClient,
+    folder: Scratch,
 }
 
 impl Kafka {
@@ -55,8 +56,8 @@ impl Kafka {
              num.io.threads=2\n\
              num.network.threads=2\n\
              log.cleaner.enable=false\n\
-             broker.heartbeat.interval.ms=200\n\
-             broker.session.timeout.ms=1000\n",
+             broker.heartbeat.interval.ms=500\n\
+             broker.session.timeout.ms=3000\n",
             data.display()
         );
         let properties = kafka.folder.write("server.properties", &properties);
@@ -180,6 +181,24 @@ impl MockKafka {
     /// When the cluster refuses.
     pub fn create(&self, topic: &str, partitions: i32) {
         self.cluster.create_topic(topic, partitions, 1).expect("a topic of the mock cluster");
+    }
+
+    /// Closes its connections and takes no new ones.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster refuses.
+    pub fn go_down(&self) {
+        self.cluster.broker_down(1).expect("the mock broker goes down");
+    }
+
+    /// Takes connections again.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster refuses.
+    pub fn come_up(&self) {
+        self.cluster.broker_up(1).expect("the mock broker comes up");
     }
 }
 

@@ -12,9 +12,10 @@ const VERIFY: Duration = Duration::from_secs(120);
 /// A run of `fairlead-loadgen`. Dropping it kills it.
 #[derive(Debug)]
 pub struct Loadgen {
-    folder: Scratch,
+    // Dropped before the folder, because it shows its log where a test has failed.
     process: Process,
     url: String,
+    folder: Scratch,
 }
 
 impl Loadgen {

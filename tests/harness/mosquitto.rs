@@ -10,9 +10,10 @@ const START: Duration = Duration::from_secs(15);
 /// A broker and its data.
 #[derive(Debug)]
 pub struct Mosquitto {
-    folder: Scratch,
-    port: u16,
+    // Dropped before the folder, because it shows its log where a test has failed.
     process: Option<Process>,
+    port: u16,
+    folder: Scratch,
 }
 
 impl Mosquitto {

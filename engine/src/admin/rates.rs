@@ -51,13 +51,18 @@ impl Rates {
         if over_seconds == 0.0 {
             return PerSecond::default();
         }
-        let rate = |first: u64, last: u64| last.saturating_sub(first) as f64 / over_seconds;
+        let rate = |first: u64, last: u64| tenths(last.saturating_sub(first) as f64 / over_seconds);
         PerSecond {
             received_per_second: rate(first.1, last.1),
             delivered_per_second: rate(first.2, last.2),
-            over_seconds,
+            over_seconds: tenths(over_seconds),
         }
     }
+}
+
+/// To one decimal place, for the eye.
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 #[cfg(test)]

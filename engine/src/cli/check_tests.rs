@@ -35,7 +35,7 @@ fn loaded(text: &str) -> Loaded {
     let environment = [("NAME", "s3cret-name"), ("PASSWORD", "hunter2")];
     let environment = environment.map(|(name, value)| (OsString::from(name), OsString::from(value))).into();
     let host = Host { name: "quay".to_owned(), cores: vec![0, 1], parallelism: 2, state: "/state/fairlead".into() };
-    settings::load(&Layers { files: vec![file], environment, flags: Vec::new() }, &host)
+    settings::load(&Layers { files: vec![file], environment, ..Layers::default() }, &host)
 }
 
 fn found(loaded: &Loaded) -> Found {

@@ -52,7 +52,7 @@ impl Exit {
             Exit::Inconclusive => "demo: no verdict, an embedded broker discarded messages",
             Exit::Unavailable => "--fail-fast, check --connect: a broker or Kafka cannot be reached",
             Exit::Taken => "another process has what is needed (the port of [admin])",
-            Exit::Config => "the configuration, or the host (io_uring, memlock), does not allow to start",
+            Exit::Config => "the configuration, or a limit of the host (cores, open files), does not allow to start",
             Exit::Interrupted => "a second signal ended it at once",
         }
     }

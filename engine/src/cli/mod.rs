@@ -2,6 +2,8 @@
 
 mod check;
 mod connect;
+#[cfg(feature = "demo")]
+mod demo;
 mod exit;
 mod plan;
 mod run;
@@ -36,6 +38,10 @@ enum Command {
     Check(check::Check),
     /// Print a commented configuration with every key and default.
     Sample,
+    /// Play everything in one process: MQTT broker, Kafka, a fleet, the bridge and a consumer that checks.
+    #[cfg(feature = "demo")]
+    #[command(after_help = Exit::table())]
+    Demo(demo::Demo),
 }
 
 /// Where the configuration comes from.
@@ -54,7 +60,7 @@ impl Configuration {
     /// Reads the configuration.
     fn load(self, host: &Host) -> Loaded {
         let environment = std::env::vars_os().collect();
-        settings::load(&Layers { files: self.config, environment, flags: self.set }, host)
+        settings::load(&Layers { files: self.config, environment, flags: self.set, ..Layers::default() }, host)
     }
 }
 
@@ -72,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Run(run) => with_host(|host| run.run(host)),
         Command::Check(check) => with_host(|host| check.run(host)),
         Command::Sample => sample::run(),
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => with_host(|host| demo.run(host)),
     };
     exit.into()
 }

@@ -24,7 +24,7 @@ pub(super) struct Plan {
     memory: usize,
     admin: Option<String>,
     /// The folder of what is remembered over a restart.
-    state: String,
+    state: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,7 +92,7 @@ impl Plan {
             drain_ms: u64::try_from(engine.drain.as_millis()).unwrap_or(u64::MAX),
             memory: engine.memory.saturating_mul(engine.cpus.len()),
             admin: settings.admin.map(|address| address.to_string()),
-            state: loaded.secrets.redact(&engine.state.display().to_string()),
+            state: engine.state.as_ref().map(|folder| loaded.secrets.redact(&folder.display().to_string())),
         }
     }
 }
@@ -221,6 +221,6 @@ impl std::fmt::Display for Plan {
         let memory = ByteSize::b(self.memory as u64);
         let drain = humantime::format_duration(Duration::from_millis(self.drain_ms));
         writeln!(f, "Memory: at most {memory} in all shards. Admin: {admin}. Drain: at most {drain}")?;
-        writeln!(f, "State over a restart: {}", self.state)
+        writeln!(f, "State over a restart: {}", self.state.as_deref().unwrap_or("off"))
     }
 }

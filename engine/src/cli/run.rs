@@ -10,7 +10,7 @@ use crate::{
     bridge::{Bridge, Options, StartError, Summary},
     logging,
     settings::{Host, Settings},
-    shard::{ShardError, clock},
+    shard::clock,
 };
 
 #[derive(Args, Debug)]
@@ -78,17 +78,17 @@ fn bridge(settings: Settings, options: Options) -> Exit {
 }
 
 /// The signals that end the bridge.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Signals> {
+    pub(super) fn new() -> io::Result<Signals> {
         Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -96,13 +96,11 @@ impl Signals {
     }
 }
 
-fn exit_of(error: &StartError) -> Exit {
+pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Admin(crate::admin::AdminError::Taken { .. }) => Exit::Taken,
         StartError::Kafka(crate::kafka::ClientError::Unreachable { .. }) | StartError::Mqtt { .. } => Exit::Unavailable,
-        StartError::Shard(ShardError::Executor { .. } | ShardError::Thread { .. } | ShardError::Producer(_))
-        | StartError::Admin(_)
-        | StartError::Kafka(_) => Exit::Config,
+        StartError::Shard(_) | StartError::Admin(_) | StartError::Kafka(_) => Exit::Config,
     }
 }
 

@@ -77,6 +77,7 @@ impl Control {
         let line = async {
             tokio::select! {
                 () = topics::resolve(&self.settings, &self.metrics, &self.topics, &self.doorbells, &self.resolver) => {}
+                () = topics::probe(&self.metrics, &self.resolver) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }
         };

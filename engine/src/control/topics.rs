@@ -6,9 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::MissedTickBehavior;
+
 use crate::{
     kafka::{ClientError, MAX_TOPICS, Resolver, Topics},
-    metrics::{Metrics, TopicState},
+    metrics::{Gauge, Metrics, TopicState},
     ring::Doorbell,
     settings::Settings,
     shard::clock,
@@ -18,6 +20,8 @@ use crate::{
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest wait before a topic that cannot be used is looked up again.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// How often a Kafka that is away is asked for.
+const PROBE: Duration = Duration::from_secs(2);
 /// The control thread's place among the shards that tell about topics.
 const CONTROL: usize = usize::MAX;
 
@@ -52,9 +56,7 @@ pub(super) async fn resolve(
         for name in due {
             let found = look_up(resolver, &name).await;
             if let Some(reachable) = reachable(&found) {
-                (0..doorbells.len()).for_each(|shard| {
-                    metrics.status().kafka(shard, reachable.as_ref().map(|()| ()).map_err(String::as_str))
-                });
+                tell_reachable(metrics, reachable.as_ref().copied().map_err(String::as_str));
             }
             if tell(metrics, topics, &name, found) {
                 waiting.remove(&name);
@@ -69,6 +71,34 @@ pub(super) async fn resolve(
             () = tokio::time::sleep_until(next.unwrap_or(now + LAST_BACKOFF).into()), if next.is_some() => {}
         }
     }
+}
+
+/// Asks Kafka for a sign of life while it is said to be away: a shard with nothing in flight would not notice its return.
+pub(super) async fn probe(metrics: &Metrics, resolver: &Arc<Resolver>) {
+    let mut tick = tokio::time::interval(PROBE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let kafka = metrics.status().board().kafka;
+        if !idle(metrics).any(|shard| !kafka[shard].reachable) {
+            continue;
+        }
+        let resolver = resolver.clone();
+        // The only other outcome is that the process ends.
+        if let Ok(found) = tokio::task::spawn_blocking(move || resolver.cluster()).await {
+            let why = found.err().map(|error| error.to_string());
+            tell_reachable(metrics, why.as_deref().map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// Shards that have nothing in flight. The others know better whether Kafka confirms.
+fn idle(metrics: &Metrics) -> impl Iterator<Item = usize> {
+    metrics.shards().enumerate().filter(|(_, shard)| shard.gauge(Gauge::Lane) == 0).map(|(index, _)| index)
+}
+
+fn tell_reachable(metrics: &Metrics, reachable: Result<(), &str>) {
+    idle(metrics).for_each(|shard| metrics.status().kafka(shard, reachable));
 }
 
 async fn look_up(resolver: &Arc<Resolver>, name: &str) -> Result<u32, ClientError> {

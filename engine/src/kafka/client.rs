@@ -117,6 +117,11 @@ impl Resolver {
     }
 
     fn unreachable(&self, error: &KafkaError) -> ClientError {
-        ClientError::Unreachable { brokers: self.brokers.clone(), why: error.to_string() }
+        ClientError::Unreachable { brokers: self.brokers.clone(), why: words(error) }
     }
+}
+
+/// What happened, without the name of the call.
+fn words(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }

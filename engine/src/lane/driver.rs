@@ -22,10 +22,10 @@ use crate::{
 pub struct Turn {
     /// Receipts for sessions of this shard.
     pub receipts: Vec<Receipt>,
+    /// Records that Kafka confirmed, for sessions of any shard.
+    pub confirmed: u64,
     /// What librdkafka said.
     pub events: Vec<Event>,
-    /// Records that came from other shards.
-    pub from_ring: usize,
     /// Whether a new producer took the place of one that failed.
     pub replaced: bool,
 }
@@ -41,6 +41,7 @@ pub struct Driver {
     fatal: bool,
     handed_over: u64,
     batches: u64,
+    full: u64,
 }
 
 impl Driver {
@@ -51,7 +52,7 @@ impl Driver {
     pub fn new(settings: Arc<Settings>, topics: Arc<Topics>, port: Port) -> Result<Driver, ProducerError> {
         let producer = start_producer(&settings, &topics, &port)?;
         let lane = Lane::new(settings.kafka.linger);
-        Ok(Driver { lane, producer, port, topics, settings, fatal: false, handed_over: 0, batches: 0 })
+        Ok(Driver { lane, producer, port, topics, settings, fatal: false, handed_over: 0, batches: 0, full: 0 })
     }
 
     /// The state machine.
@@ -72,6 +73,12 @@ impl Driver {
         (self.handed_over, self.batches)
     }
 
+    /// How often the lane took no record because it was at [`LIMIT`].
+    #[must_use]
+    pub fn full(&self) -> u64 {
+        self.full
+    }
+
     /// Every record of this lane, inside librdkafka or not.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.lane.records().chain(self.producer.records())
@@ -81,12 +88,12 @@ impl Driver {
     ///
     /// # Errors
     /// Gives the record back when that lane, or the ring to it, is full.
-    #[expect(clippy::result_large_err, reason = "the record comes back by value: no allocation a message")]
     pub fn offer(&mut self, now: Instant, to: usize, record: Record) -> Result<(), Record> {
         if to != self.port.shard() {
             return self.port.send(to, record);
         }
         if self.lane.is_full() {
+            self.full += 1;
             return Err(record);
         }
         self.lane.handle_record(now, record);
@@ -110,8 +117,9 @@ impl Driver {
     /// Takes everything that waits: records from other shards, delivery reports, receipts from other shards.
     pub fn poll(&mut self, now: Instant, turn: &mut Turn) {
         let room = BATCH.min(LIMIT.saturating_sub(self.lane.len()));
+        self.full += u64::from(room == 0 && self.port.waiting_records() > 0);
         let lane = &mut self.lane;
-        turn.from_ring += self.port.take_records(room, |record| lane.handle_record(now, record));
+        self.port.take_records(room, |record| lane.handle_record(now, record));
         if self.port.take_saturated() {
             self.lane.handle_saturated();
         }
@@ -161,6 +169,7 @@ impl Driver {
         self.producer.poll(
             |report| {
                 if let Some(receipt) = lane.handle_report(now, report) {
+                    turn.confirmed += 1;
                     deliver(port, receipt, &mut turn.receipts);
                 }
             },

@@ -247,6 +247,13 @@ impl Lane {
             .filter_map(|(topic, partition, place)| place.retry.hold().map(|reason| Hold { topic, partition, reason }))
     }
 
+    /// When the oldest batch was handed over of which something is not reported; for the heartbeat, because it looks at
+    /// every partition.
+    #[must_use]
+    pub fn oldest_in_flight(&self) -> Option<Instant> {
+        self.partitions().filter_map(|(_, _, place)| place.batches.front().map(|(_, at)| *at)).min()
+    }
+
     /// The longest time from hand-over to confirmation of the batches that ended since the last call.
     pub fn take_confirm_time(&mut self) -> Duration {
         std::mem::take(&mut self.confirm_time)

@@ -174,3 +174,23 @@ fn the_lane_is_full_at_its_limit() {
     world.report(0, Verdict::Delivered);
     assert!(!world.lane.is_full());
 }
+
+#[test]
+fn the_oldest_batch_in_flight_is_known() {
+    let mut world = World::new();
+    let start = world.now;
+    assert_eq!(world.lane.oldest_in_flight(), None);
+    for partition in [2, 1] {
+        world.record(partition, partition);
+        world.record(partition, partition);
+        world.flush();
+        world.pass(Duration::from_secs(1));
+    }
+    assert_eq!(world.lane.oldest_in_flight(), Some(start));
+    world.report(2, Verdict::Delivered);
+    assert_eq!(world.lane.oldest_in_flight(), Some(start), "half of it is not confirmed");
+    world.report(2, Verdict::Delivered);
+    assert_eq!(world.lane.oldest_in_flight(), Some(start + Duration::from_secs(1)));
+    (0..2).for_each(|_| assert!(world.report(1, Verdict::Delivered).is_some()));
+    assert_eq!(world.lane.oldest_in_flight(), None);
+}

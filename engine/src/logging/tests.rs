@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::OnceLock};
 
-use crossbeam::channel::unbounded;
+use crossbeam::channel::bounded;
 use serde_json::Value;
 use tracing::{info, subscriber::with_default, warn};
 use tracing_subscriber::registry;
@@ -9,6 +9,8 @@ use super::*;
 
 /// Longest wait for a line.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// More lines than any test writes.
+const LINES: usize = 2 * QUEUE;
 
 /// Everything written to it, as whole writes.
 struct Output(Sender<String>);
@@ -33,7 +35,7 @@ fn standing() -> Instant {
 
 /// What is written while `log` runs, with a clock that stands still.
 fn written(format: Format, log: impl FnOnce()) -> Vec<String> {
-    let (output, lines) = unbounded();
+    let (output, lines) = bounded(LINES);
     let (logging, layer) = start(format, standing, Output(output)).unwrap();
     with_default(registry().with(layer), log);
     drop(logging);
@@ -102,7 +104,7 @@ fn a_writer_that_hangs_holds_nobody_and_the_loss_is_told() {
         }
     }
     let (release, held) = bounded::<()>(0);
-    let (output, lines) = unbounded();
+    let (output, lines) = bounded(LINES);
     let (logging, layer) = start(Format::Text, standing, Stuck(held, output)).unwrap();
     let stats = logging.stats();
     with_default(registry().with(layer), || {
@@ -124,7 +126,7 @@ fn counts_are_said_by_the_writer_itself() {
     fn moving() -> Instant {
         standing() + Duration::from_secs(SECONDS.load(Ordering::Relaxed))
     }
-    let (output, lines) = unbounded();
+    let (output, lines) = bounded(LINES);
     let (logging, layer) = start(Format::Text, moving, Output(output)).unwrap();
     with_default(registry().with(layer), || {
         for _ in 0..3 {
@@ -140,7 +142,9 @@ fn counts_are_said_by_the_writer_itself() {
 #[test]
 fn the_filter_comes_from_the_environment() {
     let from = |set: &'static [(&str, &str)]| {
-        filter(move |name| set.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned()))
+        filter(DEFAULT_FILTER, move |name| {
+            set.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        })
     };
     assert_eq!(from(&[]).unwrap().to_string(), "info");
     assert_eq!(from(&[("RUST_LOG", "debug")]).unwrap().to_string(), "debug");

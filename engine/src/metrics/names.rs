@@ -70,31 +70,26 @@ closed! {
         MqttRetained = "mqtt_retained": "PUBLISHes received with the RETAIN flag.",
         MqttDupReceived = "mqtt_dup_received": "PUBLISHes received with the DUP flag.",
         MqttRedeliveredAttached = "mqtt_redelivered_attached":
-            "Redelivered PUBLISHes attached to the ticket that they already had.",
+            "Redelivered PUBLISHes attached to the message that was handed out before.",
         MqttPubacks = "mqtt_pubacks": "PUBACKs written.",
         MqttPubrecs = "mqtt_pubrecs": "PUBRECs written.",
         MqttPubcomps = "mqtt_pubcomps": "PUBCOMPs written.",
-        MqttWindowFull = "mqtt_window_full": "Times a session's window became full.",
+        MqttWindowFull = "mqtt_window_full": "Turns that filled a session's window.",
         MqttReadPauses = "mqtt_read_pauses": "Times reading from a session was paused.",
         ReceiptsGone = "receipts_gone": "Receipts for a session generation that is gone.",
-        RouteCacheMisses = "route_cache_misses": "Topics that were not in the route cache.",
+        RouteCacheMisses = "route_cache_misses": "Messages whose topic was looked up and not in the route cache.",
         RouteCacheFull = "route_cache_full": "Topics that displaced another from the full route cache.",
-        MemoryFull = "memory_full": "Times the memory budget was used up and reading stopped.",
-        CopiedRecords = "copied_records": "Records copied out of their read buffer because they lived long.",
-        RingRecords = "ring_records": "Records pushed to another shard.",
-        RingFull = "ring_full": "Times a record ring to another shard was full.",
-        ReceiptRingReceipts = "receipt_ring_receipts": "Receipts pushed to another shard.",
-        ReceiptRingFull = "receipt_ring_full": "Times a receipt ring was full; its size makes this impossible.",
+        MemoryFull = "memory_full": "Times a session's share of the memory budget was used up and reading stopped.",
+        RingRecords = "ring_records": "Records sent to another shard.",
+        RingReceipts = "ring_receipts": "Receipts sent to another shard.",
+        RingFull = "ring_full": "Times a ring to another shard took no record.",
         LaneBatches = "lane_batches": "Batches handed to librdkafka.",
         LaneRecords = "lane_records": "Records handed to librdkafka.",
-        LaneBytes = "lane_bytes": "Bytes of keys and values handed to librdkafka.",
-        LaneFull = "lane_full": "Times the lane's in-flight limit was reached.",
-        KafkaQueueFull = "kafka_queue_full": "Times librdkafka's queue was full.",
+        LaneFull = "lane_full": "Times the lane took no record because its limit was reached.",
         KafkaErrors = "kafka_errors": "Delivery reports and client events with an error.",
         KafkaRetries = "kafka_retries": "Records handed to librdkafka again after an error that is not final.",
         KafkaProducerRecreated = "kafka_producer_recreated": "Producers replaced after a fatal error.",
         KafkaHolds = "kafka_holds": "Times a Kafka topic was put on hold.",
-        ShardMailboxFull = "shard_mailbox_full": "Times the mailbox from the control thread was full.",
     }
 }
 
@@ -105,21 +100,16 @@ closed! {
         MqttWindow = "mqtt_window_messages": "PUBLISHes that are not acknowledged, all sessions of the shard.",
         MqttWindowLimit = "mqtt_window_limit_messages": "Sum of the sessions' receive maxima.",
         UnacknowledgedBytes = "unacknowledged_bytes": "Bytes of PUBLISHes that are not acknowledged.",
-        Memory = "memory_used_bytes": "Pinned read buffers and copied records, bytes.",
-        MemoryLimit = "memory_limit_bytes": "The memory budget.",
+        Memory = "memory_used_bytes": "What unacknowledged PUBLISHes take, with the room to keep track of them.",
+        MemoryLimit = "memory_limit_bytes": "The memory budget, shared out evenly to the sessions.",
         RouteCache = "route_cache_topics": "MQTT topics in the route cache.",
         RouteCacheLimit = "route_cache_limit_topics": "Most MQTT topics in the route cache.",
-        Ring = "ring_depth_records": "Records in the rings to other shards.",
-        RingLimit = "ring_limit_records": "Slots of the record rings to other shards.",
-        ReceiptRing = "receipt_ring_depth_receipts": "Receipts in the rings to other shards.",
-        ReceiptRingLimit = "receipt_ring_limit_receipts": "Slots of the receipt rings to other shards.",
+        Ring = "ring_outstanding_records": "Records sent to other shards whose receipt has not come.",
+        RingLimit = "ring_outstanding_limit_records": "Most records sent to other shards without a receipt.",
         Lane = "lane_in_flight_records": "Records that the lane holds or librdkafka has not confirmed.",
         LaneLimit = "lane_in_flight_limit_records": "Most records in flight in the lane.",
-        KafkaQueue = "kafka_queue_records": "Records in librdkafka's queue.",
-        KafkaQueueLimit = "kafka_queue_limit_records": "Most records in librdkafka's queue.",
+        Unconfirmed = "kafka_unconfirmed_seconds": "Age of the oldest batch that Kafka has not confirmed.",
         HeldTopics = "kafka_held_topics": "Kafka topics on hold.",
-        ShardMailbox = "shard_mailbox_depth_messages": "Messages in the mailbox from the control thread.",
-        ShardMailboxLimit = "shard_mailbox_limit_messages": "Slots of the mailbox from the control thread.",
     }
 }
 
@@ -152,25 +142,7 @@ pub const BOUNDS: &[Bound] = &[
         full: Counter::RouteCacheFull,
     },
     Bound { name: "ring", used: Gauge::Ring, limit: Gauge::RingLimit, full: Counter::RingFull },
-    Bound {
-        name: "receipt_ring",
-        used: Gauge::ReceiptRing,
-        limit: Gauge::ReceiptRingLimit,
-        full: Counter::ReceiptRingFull,
-    },
     Bound { name: "lane", used: Gauge::Lane, limit: Gauge::LaneLimit, full: Counter::LaneFull },
-    Bound {
-        name: "kafka_queue",
-        used: Gauge::KafkaQueue,
-        limit: Gauge::KafkaQueueLimit,
-        full: Counter::KafkaQueueFull,
-    },
-    Bound {
-        name: "shard_mailbox",
-        used: Gauge::ShardMailbox,
-        limit: Gauge::ShardMailboxLimit,
-        full: Counter::ShardMailboxFull,
-    },
 ];
 
 closed! {
@@ -235,7 +207,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, fs, path::Path};
 
     use super::*;
 
@@ -280,6 +252,51 @@ mod tests {
             assert!(bound.used.describe().name.starts_with(bound.name), "{}", bound.name);
             assert!(bound.limit.describe().name.starts_with(bound.name), "{}", bound.name);
         }
+    }
+
+    /// The text of the modules that run the line, tests aside: what is measured is written there.
+    fn writers() -> String {
+        let mut folders: Vec<_> = ["shard", "lane", "ring"].map(|name| source().join(name)).into();
+        let mut text = String::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("tests.rs") {
+                    let file = fs::read_to_string(&path).unwrap();
+                    text += file.split("#[cfg(test)]").next().unwrap();
+                }
+            }
+        }
+        text
+    }
+
+    fn source() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+    }
+
+    /// Whether `name` stands in `text` as a whole.
+    fn names(text: &str, name: &str) -> bool {
+        text.split(name).skip(1).any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+    }
+
+    /// A number that is always 0 says that all is well, and knows nothing.
+    #[test]
+    fn whatever_is_declared_is_written() {
+        let text = writers();
+        let counters = Counter::ALL.iter().map(|counter| format!("Counter::{counter:?}"));
+        let gauges = Gauge::ALL.iter().map(|gauge| format!("Gauge::{gauge:?}"));
+        let stages = Stage::ALL.iter().map(|stage| format!("Stage::{stage:?}"));
+        // Turns are counted by the heartbeat.
+        let unwritten: Vec<String> = counters
+            .chain(gauges)
+            .chain(stages)
+            .filter(|name| name != "Counter::Turns" && !names(&text, name))
+            .collect();
+        assert_eq!(unwritten, Vec::<String>::new());
+        assert!(text.contains(".heartbeat()"));
+        assert!(names("a(Counter::Mq)", "Counter::Mq") && !names("a(Counter::MqX)", "Counter::Mq"));
     }
 
     #[test]

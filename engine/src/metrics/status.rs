@@ -225,7 +225,8 @@ impl Status {
         let mut reasons = Vec::new();
         for (name, session) in self.names.iter().zip(&board.sessions) {
             if session.state != SessionState::Subscribed {
-                let at = if session.url.is_empty() { String::new() } else { format!(" at {}", session.url) };
+                let said = session.reason.as_deref().is_some_and(|reason| reason.contains(&session.url));
+                let at = if said || session.url.is_empty() { String::new() } else { format!(" at {}", session.url) };
                 let state = session.state.label();
                 reasons.push(format!("session {name}: {state}{at}{}", because(session.reason.as_deref())));
             }

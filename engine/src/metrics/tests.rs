@@ -236,6 +236,14 @@ mod status {
             "topic ais is on hold: missing",
         ];
         assert_eq!(reasons(&metrics), expected);
+        metrics.status().session(1, |session| {
+            session.enter(SessionState::Backoff, Some("mqtt://h:1883: refused".to_owned()), now);
+        });
+        assert_eq!(
+            reasons(&metrics)[0],
+            "session harbour/fairlead-1: backoff: mqtt://h:1883: refused",
+            "the place once"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod event;
 mod keepalive;
 mod qos2;
 mod receive;
+mod stats;
 mod subscriber;
 mod transmit;
 
@@ -32,6 +33,7 @@ use self::{
 pub use self::{
     alias::TOPIC_ALIAS_MAXIMUM,
     event::{Cause, EVENTS, Event, Unsupported},
+    stats::Stats,
 };
 use super::{
     codec::{Codec, Limits},
@@ -61,23 +63,6 @@ pub enum Delivery {
         /// Bytes of its packet.
         wire: u32,
     },
-}
-
-/// Counts of what happens too often for an [`Event`]. They only rise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// PUBLISHes with the DUP flag.
-    pub dup: u64,
-    /// PUBLISHes that came again after a lost connection and were attached to the message handed out before.
-    pub attached: u64,
-    /// PUBLISHes at QoS 2 whose packet identifier was still open, and which were not handed out again.
-    pub repeated: u64,
-    /// Receipts for messages that are gone.
-    pub stale_receipts: u64,
-    /// PUBLISHes that came during a shutdown and were left to the broker.
-    pub declined: u64,
-    /// Events dropped because [`EVENTS`] waited.
-    pub events_dropped: u64,
 }
 
 #[derive(Debug)]
@@ -382,10 +367,10 @@ impl Session {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 fn codec(source: &Source, protocol: Protocol) -> Codec {
     let Source { max_packet, skip_oversized, .. } = *source;
     Codec::new(protocol, Limits { max_packet, skip_oversized, topic_alias_maximum: TOPIC_ALIAS_MAXIMUM })
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,18 @@ pub struct Port {
     outgoing: Vec<Option<Outgoing>>,
     incoming: Vec<Option<Incoming>>,
     doorbells: Arc<[Doorbell]>,
+    traffic: Traffic,
+}
+
+/// What went over a shard's rings to other shards. The counts only rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Records sent.
+    pub records: u64,
+    /// Receipts sent.
+    pub receipts: u64,
+    /// Times a record came back: its ring was full, or [`OUTSTANDING`] records of its pair had no receipt.
+    pub full: u64,
 }
 
 impl Mesh {
@@ -58,6 +70,7 @@ impl Mesh {
                 outgoing: (0..shards).map(|_| None).collect(),
                 incoming: (0..shards).map(|_| None).collect(),
                 doorbells: doorbells.clone(),
+                traffic: Traffic::default(),
             })
             .collect();
         for from in 0..shards {
@@ -109,15 +122,16 @@ impl Port {
     ///
     /// # Errors
     /// Gives the record back when the ring is full or [`OUTSTANDING`] records of this pair wait for their receipt.
-    #[expect(clippy::result_large_err, reason = "a full ring gives the record back by value: no allocation a message")]
     pub fn send(&mut self, to: usize, record: Record) -> Result<(), Record> {
         let Some(pair) = self.outgoing[to].as_mut() else {
             return Err(record);
         };
         if pair.outstanding == OUTSTANDING {
+            self.traffic.full += 1;
             return Err(record);
         }
-        pair.records.push(record)?;
+        pair.records.push(record).inspect_err(|_| self.traffic.full += 1)?;
+        self.traffic.records += 1;
         pair.outstanding += 1;
         pair.rung = false;
         Ok(())
@@ -129,6 +143,7 @@ impl Port {
         let pair = self.incoming[to].as_mut().expect("a receipt goes back over the pair its record came from");
         let full = pair.receipts.push(receipt).is_err();
         assert!(!full, "a receipts ring has a slot for each outstanding record");
+        self.traffic.receipts += 1;
         pair.rung = false;
     }
 
@@ -175,6 +190,12 @@ impl Port {
             taken += count;
         }
         taken
+    }
+
+    /// What went to other shards so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// Records that wait in this shard's incoming rings.
@@ -224,7 +245,11 @@ mod tests {
             assert_eq!(one.take_records(usize::MAX, |record| taken.push(record)), RECORD_SLOTS);
             taken.iter().for_each(|record| one.send_receipt(receipt(record)));
         }
+        let full = zero.traffic().full;
+        assert!(full > 0, "the ring is smaller than what may be outstanding");
         assert!(zero.send(1, record(0)).is_err(), "no more than OUTSTANDING without a receipt taken");
+        assert_eq!(zero.traffic(), Traffic { records: OUTSTANDING as u64, receipts: 0, full: full + 1 });
+        assert_eq!(one.traffic(), Traffic { records: 0, receipts: (OUTSTANDING - RECORD_SLOTS) as u64, full: 0 });
         let mut next = 0;
         let taken = zero.take_receipts(|receipt| {
             assert_eq!(receipt.ticket.position(), next);

@@ -11,4 +11,4 @@ mod mesh;
 
 pub use bounded::{Reader, Writer, ring};
 pub use doorbell::Doorbell;
-pub use mesh::{Mesh, Port};
+pub use mesh::{Mesh, Port, Traffic};

@@ -59,6 +59,33 @@ pub(super) struct Cache {
     hand: usize,
     /// The last slot that was too long to be kept.
     long: Option<Slot>,
+    counts: CacheCounts,
+}
+
+/// How a cache fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// Topics in it.
+    pub topics: u64,
+    /// Messages whose topic was not in it; it only rises.
+    pub misses: u64,
+    /// Topics that took the place of another; it only rises.
+    pub displaced: u64,
+}
+
+impl CacheCounts {
+    /// Most topics in one cache.
+    pub const LIMIT: u64 = MAX_TOPICS as u64;
+
+    /// The counts of two caches together.
+    #[must_use]
+    pub fn plus(self, other: CacheCounts) -> CacheCounts {
+        CacheCounts {
+            topics: self.topics + other.topics,
+            misses: self.misses + other.misses,
+            displaced: self.displaced + other.displaced,
+        }
+    }
 }
 
 /// Where a slot is, until the next insertion.
@@ -98,6 +125,16 @@ impl Cache {
         }
     }
 
+    /// Counts a topic that was not found.
+    pub(super) fn missed(&mut self) {
+        self.counts.misses += 1;
+    }
+
+    /// How it fares.
+    pub(super) fn counts(&self) -> CacheCounts {
+        self.counts
+    }
+
     /// Takes in a slot whose topic has this hash and was not found.
     pub(super) fn insert(&mut self, hash: u64, slot: Slot) -> Place {
         if slot.topic.len() + slot.key.as_ref().map_or(0, Payload::len) > MAX_BYTES {
@@ -111,8 +148,10 @@ impl Cache {
         let set = &mut self.sets[index];
         let way = if set.slots.len() < WAYS {
             set.slots.push(slot);
+            self.counts.topics += 1;
             set.slots.len() - 1
         } else {
+            self.counts.displaced += 1;
             self.hand = (self.hand + 1) % WAYS;
             set.slots[self.hand] = slot;
             self.hand
@@ -183,6 +222,8 @@ mod tests {
         let held = topics(2 * MAX_TOPICS).filter(|topic| holds(&cache, topic)).count();
         assert_eq!(held, cache.sets.iter().map(|set| set.slots.len()).sum::<usize>());
         assert!(held > MAX_TOPICS * 9 / 10 && held <= MAX_TOPICS, "{held} are held");
+        let counts = cache.counts();
+        assert_eq!((counts.topics, counts.displaced), (held as u64, (2 * MAX_TOPICS - held) as u64));
     }
 
     #[test]

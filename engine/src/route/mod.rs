@@ -8,6 +8,7 @@ mod record;
 mod table;
 mod template;
 
+pub use cache::CacheCounts;
 pub use filter::{Filter, FilterError};
 pub use record::record;
 pub use table::{Decision, Entry, Key, Table, TopicDirectory};

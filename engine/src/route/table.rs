@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::{
     Filter, Template,
-    cache::{Cache, Slot},
+    cache::{Cache, CacheCounts, Slot},
     filter::Capture,
     legal_topic,
     partition::partition,
@@ -152,10 +152,13 @@ impl Table {
         let hash = Cache::hash(topic);
         let place = match self.cache.find(hash, topic) {
             Some(place) => place,
-            None => match self.resolve(topic, topics) {
-                Ok(slot) => self.cache.insert(hash, slot),
-                Err(refusal) => return refusal.decision(&self.scratch),
-            },
+            None => {
+                self.cache.missed();
+                match self.resolve(topic, topics) {
+                    Ok(slot) => self.cache.insert(hash, slot),
+                    Err(refusal) => return refusal.decision(&self.scratch),
+                }
+            }
         };
         let slot = self.cache.slot(place);
         let plan = &self.behind[usize::from(slot.route)];
@@ -165,6 +168,12 @@ impl Table {
             partition: slot.partition,
             key: plan.key.of(topic, slot.key.as_ref()),
         })
+    }
+
+    /// How the cache of MQTT topics fares.
+    #[must_use]
+    pub fn cache(&self) -> CacheCounts {
+        self.cache.counts()
     }
 
     /// Finds out what the routes behind make of a topic.

@@ -22,6 +22,8 @@ const MAX_DEPTH: usize = 8;
 /// What a configuration is read from.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
+    /// Texts that are in no file, each with the name that it has in messages; below the files.
+    pub texts: Vec<(String, String)>,
     /// Files; a later one wins. Tables are merged key by key, lists (so all the sources, all the routes) replaced.
     pub files: Vec<PathBuf>,
     /// The environment of the process: settings under [`ENVIRONMENT_PREFIX`], and what `${env:NAME}` names.
@@ -34,6 +36,9 @@ impl Layers {
     /// The merged tree, secrets in place and defaults filled in.
     pub(super) fn read(&self, log: &mut Log) -> Node {
         let mut root = Node::empty(Origin::Default);
+        for (name, text) in &self.texts {
+            root.merge(document::parse(&name.as_str().into(), text, log));
+        }
         for file in &self.files {
             root.merge(document::read(file, log));
         }

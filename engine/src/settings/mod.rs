@@ -344,8 +344,8 @@ pub struct Engine {
     pub ack: Ack,
     /// Memory budget of one shard, bytes.
     pub memory: usize,
-    /// The folder of what is remembered over a restart; it may not exist yet.
-    pub state: PathBuf,
+    /// The folder of what is remembered over a restart, which may not exist yet; `None` remembers nothing.
+    pub state: Option<PathBuf>,
     /// Longest wait for what is in flight at shutdown.
     pub drain: Duration,
 }
@@ -354,11 +354,9 @@ pub struct Engine {
 impl Settings {
     /// The settings of a configuration that is valid.
     pub(crate) fn of(text: &str) -> Settings {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("fairlead.toml");
-        std::fs::write(&file, text).unwrap();
+        let texts = vec![("fairlead.toml".to_owned(), text.to_owned())];
         let host = Host { name: "quay".into(), cores: vec![0], parallelism: 1, state: "/nowhere".into() };
-        let loaded = load(&Layers { files: vec![file], ..Layers::default() }, &host);
+        let loaded = load(&Layers { texts, ..Layers::default() }, &host);
         loaded.settings.unwrap_or_else(|| panic!("{:?}", loaded.problems))
     }
 
@@ -378,7 +376,7 @@ impl Settings {
                 kafka_cpus: None,
                 ack: Ack::Kafka,
                 memory: 64 << 20,
-                state: PathBuf::new(),
+                state: None,
                 drain: Duration::from_secs(30),
             },
             admin: None,

@@ -157,8 +157,9 @@ fn engine(table: &Setting<file::Engine>, resolver: &Resolver<'_>) -> Option<Engi
         ack: engine.ack.get()?.0,
         memory: usize::try_from(engine.memory.get()?.0).ok()?,
         state: match engine.state.get()? {
-            Folder::Auto => resolver.host.state.clone(),
-            Folder::Path(path) => path.clone(),
+            Folder::Auto => Some(resolver.host.state.clone()),
+            Folder::Off => None,
+            Folder::Path(path) => Some(path.clone()),
         },
         drain: engine.drain.get()?.0,
     })

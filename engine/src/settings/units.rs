@@ -179,10 +179,11 @@ pub(super) enum Cores {
     List(Vec<Setting<Core>>),
 }
 
-/// `"auto"`, or the path of a folder.
+/// `"auto"`, `"off"`, or the path of a folder.
 #[derive(Clone, Debug)]
 pub(super) enum Folder {
     Auto,
+    Off,
     Path(PathBuf),
 }
 
@@ -223,11 +224,12 @@ impl<'de> Deserialize<'de> for Folder {
         impl Visitor<'_> for Reader {
             type Value = Folder;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"auto\", or the path of a folder, such as \"/var/lib/fairlead\"")
+                f.write_str("\"auto\", \"off\", or the path of a folder, such as \"/var/lib/fairlead\"")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 match text {
                     "auto" => Ok(Folder::Auto),
+                    "off" => Ok(Folder::Off),
                     path if path.trim().is_empty() || path.contains('\0') => {
                         Err(E::invalid_value(de::Unexpected::Str(path), &self))
                     }

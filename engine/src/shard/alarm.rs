@@ -6,25 +6,29 @@ use std::{
     time::Instant,
 };
 
-use glommio::timer::Timer;
+use tokio::time::{Sleep, sleep_until};
 
-/// Fires at or before the deadline; a later deadline than the armed one is taken up when that one fires, so that a
+/// Fires at or after the deadline; a later deadline than the armed one is taken up when that one fires, so that a
 /// deadline which moves with every packet costs nothing.
 #[derive(Debug, Default)]
-pub(super) struct Alarm(Option<(Instant, Timer)>);
+pub(super) struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+}
 
 impl Alarm {
     /// Ready when the armed deadline is over; the caller looks again and polls with the next one.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, deadline: Option<Instant>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
         let Some(deadline) = deadline else { return Poll::Pending };
-        let armed = match &mut self.0 {
-            Some(armed) if armed.0 <= deadline => armed,
-            slot => slot.insert((deadline, Timer::new(deadline.saturating_duration_since(now)))),
-        };
-        if Pin::new(&mut armed.1).poll(cx).is_pending() {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        if self.armed.is_none_or(|armed| armed > deadline) {
+            self.armed = Some(deadline);
+            sleep.as_mut().reset(deadline.into());
+        }
+        if sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.0 = None;
+        self.armed = None;
         Poll::Ready(())
     }
 }

@@ -8,8 +8,8 @@ use std::{
     time::Instant,
 };
 
-use futures_lite::{AsyncRead, AsyncWrite, future::poll_fn};
-use glommio::net::TcpStream;
+use futures_lite::future::poll_fn;
+use tokio::{net::TcpStream, task::spawn_blocking};
 
 use super::{
     alarm::Alarm,
@@ -34,16 +34,16 @@ pub(super) async fn run(shard: Rc<Shard>, index: usize) {
     while let Some(address) = next_address(&shard, slot).await {
         let dialled = {
             let address = address.clone();
-            glommio::executor().spawn_blocking(move || dial(&address)).await
+            spawn_blocking(move || dial(&address)).await.unwrap_or_else(|error| Err(error.into()))
         };
         let now = clock::now();
-        match dialled {
+        match dialled.and_then(|socket| TcpStream::from_std(socket.into())) {
             Err(error) => {
                 slot.session.borrow_mut().handle_connect_failed(now, &format!("{address}: {error}"));
             }
             Ok(socket) => {
                 slot.session.borrow_mut().handle_connected(now);
-                let cause = Connection::new(&shard, slot, socket.into()).await;
+                let cause = Connection::new(&shard, slot, socket).await;
                 slot.session.borrow_mut().handle_disconnected(clock::now(), cause);
             }
         }
@@ -69,7 +69,7 @@ async fn next_address(shard: &Shard, slot: &Slot) -> Option<Address> {
             let deadline = session.poll_timeout();
             drop(session);
             let rung = slot.bell.poll(cx).is_ready();
-            if !rung && alarm.poll(cx, now, deadline).is_pending() {
+            if !rung && alarm.poll(cx, deadline).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -129,6 +129,9 @@ impl<'a> Connection<'a> {
         }
         if fed {
             self.slot.offered.set(true);
+            if session.in_flight() >= usize::from(shard.settings.sources[source].receive_maximum) {
+                shard.metrics().add(Counter::MqttWindowFull, 1);
+            }
             if session.saturated() {
                 driver.saturated();
             }
@@ -145,11 +148,12 @@ impl<'a> Connection<'a> {
     fn look_at_budget(&mut self, now: Instant) {
         let mut session = self.slot.session.borrow_mut();
         let used = session.unacknowledged_bytes() as usize + session.unacknowledged() * RECORD_OVERHEAD;
-        let paused = self.slot.stalled.borrow().is_some() || used >= self.shard.share();
-        session.set_paused(now, paused);
+        let full = used >= self.shard.share();
+        session.set_paused(now, full || self.slot.stalled.borrow().is_some());
         let reading = !session.is_held();
         if self.reading && !reading {
             self.shard.metrics().add(Counter::MqttReadPauses, 1);
+            self.shard.metrics().add(Counter::MemoryFull, u64::from(full));
         }
         self.reading = reading;
     }
@@ -162,7 +166,7 @@ impl<'a> Connection<'a> {
         if spare.is_empty() {
             return Poll::Pending;
         }
-        let count = ready!(Pin::new(&mut self.stream).poll_read(cx, spare))?;
+        let count = ready!(read(&self.stream, cx, spare))?;
         self.input.advance(count);
         self.slot.read_at.set(now);
         self.shard.metrics().add(Counter::MqttReadBytes, count as u64);
@@ -173,8 +177,9 @@ impl<'a> Connection<'a> {
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
         self.slot.session.borrow_mut().poll_transmit(now, &mut self.output);
         while self.written < self.output.len() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]))?;
+            let count = ready!(write(&self.stream, cx, &self.output[self.written..]))?;
             self.written += count;
+            self.shard.metrics().add(Counter::MqttWrittenBytes, count as u64);
         }
         if self.written > 0 {
             self.output.clear();
@@ -215,7 +220,7 @@ impl<'a> Connection<'a> {
         }
         let deadline = self.slot.session.borrow().poll_timeout();
         let rung = self.slot.bell.poll(cx).is_ready();
-        let fired = self.alarm.poll(cx, now, deadline).is_ready();
+        let fired = self.alarm.poll(cx, deadline).is_ready();
         if read || rung || fired {
             // Another turn, after the other tasks of this shard had theirs.
             cx.waker().wake_by_ref();
@@ -229,6 +234,27 @@ impl Future for Connection<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cause> {
         self.get_mut().turn(cx)
+    }
+}
+
+/// Reads straight into the session's buffer.
+fn read(stream: &TcpStream, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        match stream.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return Poll::Ready(read),
+        }
+    }
+}
+
+fn write(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Receive buffer asked of the kernel, so that a paused reader does not close the window at once.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Connects to the first IP address that answers.
+/// Connects to the first IP address that answers; the socket is non-blocking.
 ///
 /// # Errors
 /// The last address's error, or that the name has none.
@@ -38,8 +38,9 @@ fn connect(ip: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(ip), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.connect_timeout(&ip.into(), CONNECT_TIMEOUT)?;
-    socket.set_nodelay(true)?;
+    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE))?;
+    socket.set_nonblocking(true)?;
     Ok(socket)
 }

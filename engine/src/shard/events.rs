@@ -1,6 +1,6 @@
 //! What a shard tells people: log lines, counters and the status board. Nothing here is called for each message.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     clock,
@@ -9,9 +9,14 @@ use super::{
 use crate::{
     kafka, lane,
     metrics::{Counter, Gauge, SessionState, TopicState},
-    mqtt::{Cause, Event, Protocol, Violation},
+    mqtt::{Cause, Event, Protocol, Stats, Violation},
+    ring::Traffic,
+    route::CacheCounts,
     subscriptions::Word,
 };
+
+/// How long a batch may wait for Kafka's confirmation before Kafka counts as away.
+const SILENCE: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// Tells what happened in a session since the last call.
@@ -61,14 +66,14 @@ impl Shard {
             Event::Refused { filter, code } => {
                 self.metrics().add(Counter::MqttSubackRefused, 1);
                 let why = format!("the broker refused to subscribe `{filter}` (code {code:#04x}); check its ACL");
-                tracing::error!(source, client_id, why);
+                tracing::error!(source, client_id, "{why}");
                 enter(SessionState::Refused, Some(why));
             }
             Event::GrantedLower { filter, asked, granted } => {
                 self.metrics().add(Counter::MqttSubackRefused, 1);
                 let asked = asked as u8;
                 let why = format!("the broker granted QoS {granted} for `{filter}` where QoS {asked} was asked");
-                tracing::error!(source, client_id, why);
+                tracing::error!(source, client_id, "{why}");
                 enter(SessionState::Refused, Some(why));
             }
             Event::Disconnected { cause, retry_in } => {
@@ -130,16 +135,20 @@ impl Shard {
             self.metrics().add(Counter::KafkaProducerRecreated, 1);
             tracing::warn!(shard = self.index, "the Kafka producer was replaced; what was in flight is sent again");
         }
+        let mut said = String::new();
         for event in turn.events.drain(..) {
             match event {
                 kafka::Event::Error(error) => {
                     self.metrics().add(Counter::KafkaErrors, 1);
-                    tracing::warn!(target: "kafka", shard = self.index, error);
+                    // Mostly librdkafka has written the same into its log, after the name of its thread.
+                    if !said.ends_with(&error) {
+                        tracing::warn!(target: "kafka", shard = self.index, "{error}");
+                    }
                 }
                 kafka::Event::AllBrokersDown => {
                     self.metrics().add(Counter::KafkaErrors, 1);
                     let why = format!("no broker of {} can be reached", self.settings.kafka.brokers);
-                    tracing::error!(target: "kafka", shard = self.index, why);
+                    tracing::error!(target: "kafka", shard = self.index, "{why}");
                     self.metrics.status().kafka(self.index, Err(&why));
                     self.kafka_down.set(true);
                 }
@@ -147,45 +156,94 @@ impl Shard {
                     self.metrics().add(Counter::KafkaErrors, 1);
                     tracing::error!(target: "kafka", shard = self.index, error, "the Kafka producer failed");
                 }
-                kafka::Event::Log { level, line } => match level {
-                    ..=3 => tracing::error!(target: "kafka", shard = self.index, "{line}"),
-                    4 => tracing::warn!(target: "kafka", shard = self.index, "{line}"),
-                    5..=6 => tracing::info!(target: "kafka", shard = self.index, "{line}"),
-                    _ => tracing::debug!(target: "kafka", shard = self.index, "{line}"),
-                },
+                kafka::Event::Log { level, line } => {
+                    match level {
+                        ..=3 => tracing::error!(target: "kafka", shard = self.index, "{line}"),
+                        4 => tracing::warn!(target: "kafka", shard = self.index, "{line}"),
+                        5..=6 => tracing::info!(target: "kafka", shard = self.index, "{line}"),
+                        _ => tracing::debug!(target: "kafka", shard = self.index, "{line}"),
+                    }
+                    said = line;
+                }
             }
         }
     }
 
-    /// Kafka has confirmed something: it is there.
-    pub(super) fn tell_confirmed(&self) {
-        if self.kafka_down.replace(false) {
+    /// Kafka has confirmed something: it is there, unless something older still waits.
+    pub(super) fn tell_confirmed(&self, now: Instant) {
+        if !self.kafka_down.get() {
+            return;
+        }
+        let oldest = self.driver.borrow().lane().oldest_in_flight();
+        if oldest.is_none_or(|oldest| now.saturating_duration_since(oldest) < SILENCE) {
+            self.kafka_down.set(false);
             tracing::info!(target: "kafka", shard = self.index, "Kafka confirms again");
             self.metrics.status().kafka(self.index, Ok(()));
         }
     }
 
     /// Shows what stands where; called at the shard's heartbeat and not more often.
-    pub(super) fn publish(&self) {
+    pub(super) fn publish(&self, now: Instant) {
+        self.publish_lane(now);
+        self.publish_routes();
+        self.publish_sessions();
+    }
+
+    /// The lane, its producer and the rings.
+    fn publish_lane(&self, now: Instant) {
         let metrics = self.metrics();
         let driver = self.driver.borrow();
         let (records, batches) = driver.handed_over();
         metrics.raise(Counter::LaneRecords, records);
         metrics.raise(Counter::LaneBatches, batches);
+        metrics.raise(Counter::LaneFull, driver.full());
         metrics.raise(Counter::KafkaRetries, driver.lane().retries());
         metrics.set(Gauge::Lane, driver.lane().len() as u64);
         metrics.set(Gauge::LaneLimit, lane::LIMIT as u64);
+        let Traffic { records, receipts, full } = driver.port().traffic();
+        metrics.raise(Counter::RingRecords, records);
+        metrics.raise(Counter::RingReceipts, receipts);
+        metrics.raise(Counter::RingFull, full);
         metrics.set(Gauge::Ring, driver.port().outstanding() as u64);
         metrics.set(Gauge::RingLimit, driver.port().outstanding_limit() as u64);
+        let oldest = driver.lane().oldest_in_flight();
+        self.publish_unconfirmed(oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)));
         self.publish_holds(&driver);
-        drop(driver);
+    }
+
+    /// A Kafka that hangs keeps its connections and reports nothing: only the age of what is in flight tells.
+    fn publish_unconfirmed(&self, age: Duration) {
+        self.metrics().set(Gauge::Unconfirmed, age.as_secs());
+        if age >= SILENCE {
+            let silent = format!("nothing is confirmed: the oldest batch has waited for {} s", age.as_secs());
+            if !self.kafka_down.replace(true) {
+                tracing::error!(target: "kafka", shard = self.index, "{silent}");
+            }
+            self.metrics.status().kafka(self.index, Err(&silent));
+        }
+    }
+
+    fn publish_routes(&self) {
+        let metrics = self.metrics();
+        let (CacheCounts { topics, misses, displaced }, limit) = self.intake.borrow().caches();
+        metrics.raise(Counter::RouteCacheMisses, misses);
+        metrics.raise(Counter::RouteCacheFull, displaced);
+        metrics.set(Gauge::RouteCache, topics);
+        metrics.set(Gauge::RouteCacheLimit, limit);
+    }
+
+    /// What the sessions counted and hold, summed up.
+    fn publish_sessions(&self) {
+        let metrics = self.metrics();
         let (mut used, mut in_flight, mut bytes, mut paused, mut limit) = (0, 0, 0, 0, 0);
+        let mut stats = Stats::default();
         for slot in &self.slots {
             let session = slot.session.borrow();
+            stats = stats.plus(session.stats());
             in_flight += session.in_flight() as u64;
             bytes += session.unacknowledged_bytes();
             used += session.unacknowledged_bytes() + (session.unacknowledged() * RECORD_OVERHEAD) as u64;
-            paused += u64::from(slot.stalled.borrow().is_some());
+            paused += u64::from(session.is_held());
             limit += u64::from(self.settings.sources[slot.source].receive_maximum);
             let now_in_flight = session.in_flight() as u32;
             self.metrics.status().session(slot.board, |status| status.in_flight = now_in_flight);
@@ -196,6 +254,17 @@ impl Shard {
         metrics.set(Gauge::MqttWindowLimit, limit);
         metrics.set(Gauge::UnacknowledgedBytes, bytes);
         metrics.set(Gauge::MqttPausedSessions, paused);
+        let [qos0, qos1, qos2] = stats.publishes;
+        metrics.raise(Counter::MqttPublishesQos0, qos0);
+        metrics.raise(Counter::MqttPublishesQos1, qos1);
+        metrics.raise(Counter::MqttPublishesQos2, qos2);
+        metrics.raise(Counter::MqttRetained, stats.retained);
+        metrics.raise(Counter::MqttDupReceived, stats.dup);
+        metrics.raise(Counter::MqttRedeliveredAttached, stats.attached + stats.repeated);
+        metrics.raise(Counter::MqttPubacks, stats.pubacks);
+        metrics.raise(Counter::MqttPubrecs, stats.pubrecs);
+        metrics.raise(Counter::MqttPubcomps, stats.pubcomps);
+        metrics.raise(Counter::MqttPings, stats.pings);
     }
 
     /// Topics with a partition on hold; what was on hold and is no more is available again.

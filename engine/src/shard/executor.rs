@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, executor, spawn_local_into};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tokio::{
+    runtime,
+    task::{LocalSet, spawn_local},
+};
 
 use super::{
     bell::Bell,
@@ -28,30 +32,26 @@ use crate::{
     subscriptions::Subscriptions,
 };
 
-/// Memory that io_uring locks for an executor's own buffers, which the line does not use; glommio's default of 10 MiB
-/// exceeds the usual memlock limit of 8 MiB.
-const IO_MEMORY: usize = 64 << 10;
-/// Entries of an executor's submission queue.
-const RING_DEPTH: usize = 128;
 /// Connections that a shard opens at a time; a broker that does not answer keeps one busy.
 const DIALS: usize = 4;
-/// The hot tasks must not wait behind others: a foreign wake into a queue without latency took up to 98 ms.
-const LATENCY: Duration = Duration::from_millis(1);
-
 /// Why the shards did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardError {
-    /// io_uring is not to be had.
-    #[error(
-        "shard {shard} cannot use io_uring on core {cpu}: {why}. Allow io_uring_setup, io_uring_enter and \
-         io_uring_register in the container's seccomp profile, set the sysctl kernel.io_uring_disabled to 0, and raise \
-         the memlock limit (ulimit -l) to 8192 KiB or more"
-    )]
-    Executor {
+    /// The core is not to be had.
+    #[error("shard {shard} cannot run on core {cpu}: {why}; list cores in [engine] cpus that this process may use")]
+    Core {
         /// The shard.
         shard: usize,
         /// Its core.
         cpu: usize,
+        /// The kernel's words.
+        why: String,
+    },
+    /// The executor did not start: usually no file descriptors left.
+    #[error("shard {shard} has no executor: {why}; raise the limit on open files (ulimit -n)")]
+    Executor {
+        /// The shard.
+        shard: usize,
         /// The kernel's words.
         why: String,
     },
@@ -183,16 +183,10 @@ fn spawn(start: Start) -> Result<JoinHandle<Remains>, ShardError> {
 impl Start {
     fn run(self, ready: &mpsc::SyncSender<Result<(), ShardError>>) -> Remains {
         let (index, cpu) = (self.index, self.settings.engine.cpus[self.index]);
-        let made = LocalExecutorBuilder::new(Placement::Fixed(cpu))
-            .name("shard")
-            .io_memory(IO_MEMORY)
-            .ring_depth(RING_DEPTH)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(DIALS))
-            .make();
-        let executor = match made {
+        let executor = match executor(index, cpu) {
             Ok(executor) => executor,
             Err(error) => {
-                drop(ready.send(Err(ShardError::Executor { shard: index, cpu, why: error.to_string() })));
+                drop(ready.send(Err(error)));
                 return Remains::default();
             }
         };
@@ -221,8 +215,23 @@ impl Start {
         };
         shard.metrics.status().core(index, cpu);
         drop(ready.send(Ok(())));
-        executor.run(run(Rc::new(shard)))
+        let remains = LocalSet::new().block_on(&executor, run(Rc::new(shard)));
+        // A dial that is under way must not hold up the end.
+        executor.shutdown_background();
+        remains
     }
+}
+
+/// Pins this thread to its core and makes its executor.
+fn executor(shard: usize, cpu: usize) -> Result<runtime::Runtime, ShardError> {
+    let mut core = CpuSet::new();
+    core.set(cpu);
+    sched_setaffinity(None, &core).map_err(|error| ShardError::Core { shard, cpu, why: error.to_string() })?;
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(DIALS)
+        .build()
+        .map_err(|error| ShardError::Executor { shard, why: error.to_string() })
 }
 
 fn slots(settings: &Settings, subscriptions: &Subscriptions, shard: usize) -> Vec<Slot> {
@@ -247,11 +256,10 @@ fn slots(settings: &Settings, subscriptions: &Subscriptions, shard: usize) -> Ve
 }
 
 async fn run(shard: Rc<Shard>) -> Remains {
-    let line = executor().create_task_queue(Shares::default(), Latency::Matters(LATENCY), "line");
     for slot in 0..shard.slots.len() {
-        spawn_local_into(connection::run(shard.clone(), slot), line).expect("the queue was just made").detach();
+        spawn_local(connection::run(shard.clone(), slot));
     }
-    spawn_local_into(pump::run(shard.clone()), line).expect("the queue was just made").await;
+    pump::run(shard.clone()).await;
     let mut tally = shard.tally.borrow_mut();
     let outstanding = tally.outstanding();
     if shard.acknowledges_at_once() {

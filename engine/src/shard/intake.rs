@@ -6,7 +6,7 @@ use crate::{
     kafka::{Directory, Topics},
     lane::Driver,
     message::{DropReason, Publish, Record, RouteId, Ticket, TopicId},
-    route::{Decision, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
+    route::{CacheCounts, Decision, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
     settings::{Owner, Settings, Source},
 };
 
@@ -55,6 +55,12 @@ impl Intake {
     /// Number of Kafka topics that are known by now.
     pub(super) fn known_topics(&self) -> usize {
         self.topics.len()
+    }
+
+    /// How the caches of MQTT topics fare, all sources together, and how many topics they may hold.
+    pub(super) fn caches(&self) -> (CacheCounts, u64) {
+        let counts = self.tables.iter().map(Table::cache).fold(CacheCounts::default(), CacheCounts::plus);
+        (counts, CacheCounts::LIMIT * self.tables.len() as u64)
     }
 
     /// Takes a PUBLISH as far as it goes.

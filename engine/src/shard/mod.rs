@@ -1,4 +1,5 @@
-//! One shard: one core, one executor, its sessions and its lane. Only this folder names glommio.
+//! One shard: one core, one executor, its sessions and its lane. Only this folder and the control plane name the
+//! executor's crate.
 //!
 //! `executor` starts the shards, `connection` drives one session's socket, `intake` takes a PUBLISH to its lane,
 //! `receipts` takes what the lane says back to the sessions, `events` tells people.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_lite::future::poll_fn;
+use futures_lite::future::{poll_fn, yield_now};
 
 use super::{alarm::Alarm, clock, state::Shard};
 use crate::{lane::Driver, metrics::Stage};
@@ -28,6 +28,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
     let doorbells = shard.driver.borrow().port().doorbells().clone();
     let (mut alarm, mut phase, mut topics) = (Alarm::default(), Phase::Running, 0);
     let mut published = clock::now();
+    // No limit is shown as 0, not even for the first second.
+    shard.publish(published);
     while !shard.is_finished() {
         let idle = poll_fn(|cx| {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
@@ -38,7 +40,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             if rung {
                 return Poll::Ready(false);
             }
-            alarm.poll(cx, now, Some(deadline)).map(|()| true)
+            alarm.poll(cx, Some(deadline)).map(|()| true)
         })
         .await;
         let now = clock::now();
@@ -51,16 +53,16 @@ pub(super) async fn run(shard: Rc<Shard>) {
         }
         if now.saturating_duration_since(published) >= HEARTBEAT {
             published = now;
-            shard.publish();
+            shard.publish(now);
         }
         shard.proceed(&mut phase);
         // Everything a shard does comes in batches; between two of them the sessions have their turn.
-        glommio::executor().yield_task_queue_now().await;
+        yield_now().await;
     }
 }
 
 impl Shard {
-    /// One turn of the lane. Returns whether records left it.
+    /// One turn of the lane. Returns whether there is more room in it or in a ring.
     fn turn(&self, now: Instant) -> bool {
         let mut turn = self.turn.borrow_mut();
         let mut driver = self.driver.borrow_mut();
@@ -71,14 +73,16 @@ impl Shard {
         self.record_hold_time(&mut driver);
         let confirm = driver.take_confirm_time();
         drop(driver);
-        let progress = !turn.receipts.is_empty();
-        if progress {
-            self.metrics().record(Stage::Confirm, confirm.as_micros() as u64, turn.receipts.len() as u64);
+        let (confirmed, receipts) = (std::mem::take(&mut turn.confirmed), turn.receipts.len());
+        if confirmed > 0 {
+            self.metrics().record(Stage::Confirm, confirm.as_micros() as u64, confirmed);
+            self.tell_confirmed(now);
+        }
+        if receipts > 0 {
             self.distribute(now, &mut turn.receipts);
-            self.tell_confirmed();
         }
         self.tell_kafka(&mut turn);
-        progress
+        confirmed > 0 || receipts > 0
     }
 
     /// How long the batches that went since the last call were held.

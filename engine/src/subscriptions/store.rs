@@ -39,8 +39,11 @@ impl Store {
     /// the bridge goes on without.
     #[must_use]
     pub fn open(settings: &Settings) -> (Store, Vec<Recalled>) {
-        let folder = settings.engine.state.clone();
-        let mut store = Store { sessions: Vec::new(), folder, warned: false };
+        let mut store = Store { folder: PathBuf::new(), sessions: Vec::new(), warned: false };
+        let Some(folder) = &settings.engine.state else {
+            return (store, vec![Recalled::default(); settings.plan().count()]);
+        };
+        store.folder.clone_from(folder);
         let mut recalled = Vec::new();
         for planned in settings.plan() {
             let source = &settings.sources[planned.source];
@@ -66,9 +69,12 @@ impl Store {
     /// session's next word.
     pub fn handle(&mut self, words: Vec<(usize, Word)>) {
         for (number, word) in words {
-            self.sessions[number].handle(word);
             let mut sessions = std::mem::take(&mut self.sessions);
-            self.save(&mut sessions[number]);
+            // Without a folder there are none.
+            if let Some(entry) = sessions.get_mut(number) {
+                entry.handle(word);
+                self.save(entry);
+            }
             self.sessions = sessions;
         }
     }

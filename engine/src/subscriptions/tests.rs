@@ -155,6 +155,17 @@ fn without_a_folder_the_bridge_goes_on_and_believes_no_grant() {
 }
 
 #[test]
+fn nothing_is_remembered_where_it_is_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), &["a"], "");
+    settings.engine.state = None;
+    for _ in 0..2 {
+        assert_eq!(run(&settings).1, Recalled::default());
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn names_of_files_are_safe_and_differ() {
     let folder = Path::new("state");
     let of = |client_id: &str, url: &str| file::path(folder, client_id, url);

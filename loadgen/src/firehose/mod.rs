@@ -3,7 +3,7 @@
 //!
 //! Persistent sessions, `$share` groups and Receive Maximum are honoured; a subscriber that comes back gets what it
 //! had not acknowledged again, in order, with DUP set, before anything new. What a broker would keep in memory is
-//! arithmetic here ([`queue`]), so the cost of a message is a copy, a checksum and a slot in a ring.
+//! arithmetic here (`queue`), so the cost of a message is a copy, a checksum and a slot in a ring.
 
 mod broker;
 mod in_flight;

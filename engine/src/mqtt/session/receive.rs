@@ -73,6 +73,7 @@ impl Session {
         if alias != 0 {
             self.aliases.resolve(alias, &mut publish.topic)?;
         }
+        self.stats.retained += u64::from(publish.retain);
         let position = self.admit(publish.qos, publish.dup, publish.packet_id, publish.wire)?;
         Ok(position.map(|position| self.ticket(position)))
     }
@@ -97,6 +98,7 @@ impl Session {
             self.stats.declined += 1;
             return Ok(None);
         }
+        self.stats.publishes[qos as usize] += 1;
         self.stats.dup += u64::from(dup);
         if qos == Qos::AtMostOnce {
             return Ok(Some(self.window.push(0, qos, wire)));

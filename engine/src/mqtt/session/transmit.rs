@@ -67,20 +67,24 @@ impl Session {
             && keep_alive.poll_ping(now)
         {
             packet::put_pingreq(out);
+            self.stats.pings += 1;
         }
     }
 
     #[inline]
     fn put_acknowledgements(&mut self, out: &mut Vec<u8>) {
-        let open_ids = &mut self.open_ids;
+        let (open_ids, stats) = (&mut self.open_ids, &mut self.stats);
         self.window.release(|packet_id, qos| {
             if qos == Qos::ExactlyOnce {
                 packet::put_pubrec(out, packet_id);
                 open_ids.received(packet_id);
+                stats.pubrecs += 1;
             } else {
                 packet::put_puback(out, packet_id);
+                stats.pubacks += 1;
             }
         });
+        stats.pubcomps += self.completions.len() as u64;
         for (packet_id, known) in self.completions.drain(..) {
             packet::put_pubcomp(out, packet_id, known, self.codec.protocol());
         }

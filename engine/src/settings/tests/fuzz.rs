@@ -34,7 +34,7 @@ fn check(text: &str, environment: &[(String, String)], flags: Vec<(String, Strin
     let file = folder.path().join("any.toml");
     std::fs::write(&file, text).unwrap();
     let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let loaded = load(&Layers { files: vec![file], environment, flags }, &host());
+    let loaded = load(&Layers { files: vec![file], environment, flags, ..Layers::default() }, &host());
     assert_eq!(loaded.settings.is_some(), loaded.problems.is_empty(), "{:?}", loaded.problems);
 }
 

@@ -332,7 +332,7 @@ const REST: &[Case] = &[
     (
         "[engine]",
         r#"state = "  ""#,
-        r#"9: engine.state: found "  "; write "auto", or the path of a folder, such as "/var/lib/fairlead""#,
+        r#"9: engine.state: found "  "; write "auto", "off", or the path of a folder, such as "/var/lib/fairlead""#,
     ),
     ("[engine]", r#"ack = "all""#, r#"7: engine.ack: "all" is no kind of acknowledgement; write "kafka" or "memory""#),
     (

@@ -42,7 +42,7 @@ fn the_least_has_the_defaults_of_the_documentation() {
     assert_eq!((settings.engine.cpus.as_slice(), settings.engine.kafka_cpus.as_ref()), (&[0, 1][..], None));
     assert_eq!((settings.engine.ack, settings.engine.memory), (Ack::Kafka, 64 << 20));
     assert_eq!(settings.engine.drain, Duration::from_secs(30));
-    assert_eq!(settings.engine.state, Path::new("/state/fairlead"));
+    assert_eq!(settings.engine.state.as_deref(), Some(Path::new("/state/fairlead")));
     assert!(source.sys);
     assert_eq!(settings.admin, Some(([127, 0, 0, 1], 9464).into()));
 }
@@ -100,8 +100,6 @@ listen = "off"
     assert_eq!((source.max_packet, source.announce_max_packet, source.skip_oversized), (1_000_000, true, true));
     assert_eq!(source.username.as_ref().unwrap().expose(), "me");
     assert_eq!(source.password.as_ref().unwrap().expose(), "pw");
-    assert!(!source.sys);
-    assert_eq!(settings.engine.state, Path::new("state of pier"));
     let ids: Vec<&str> = source.sessions.iter().map(|session| session.client_id.as_str()).collect();
     assert_eq!(ids, ["quay-pier-0", "quay-pier-1"]);
     assert_eq!(filters(&settings), [[("$share/g/+/#", None)], [("$share/g/+/#", None)]]);
@@ -120,7 +118,13 @@ listen = "off"
         (settings.engine.ack, settings.engine.memory, settings.engine.drain),
         (Ack::Memory, 1 << 30, Duration::ZERO)
     );
-    assert_eq!(settings.admin, None);
+    assert_eq!((settings.admin, source.sys), (None, false));
+    assert_eq!(settings.engine.state.as_deref(), Some(Path::new("state of pier")));
+}
+
+#[test]
+fn the_state_may_be_off() {
+    assert_eq!(settings(&with("[engine]", "state = \"off\"").0).engine.state, None);
 }
 
 /// The least with routes from these filters, and a line for the source.

@@ -56,6 +56,29 @@ fn qos_0_is_accounted_and_owes_nothing() {
     }
 }
 
+#[test]
+fn counts_what_comes_and_goes() {
+    for protocol in BOTH {
+        let mut world = World::online_with(&Source { qos: Qos::ExactlyOnce, ..source(protocol) });
+        let retained = Message { retain: true, ..Message::new(protocol, 0, 0, "x") };
+        for message in [retained, Message::new(protocol, 1, 1, "x"), Message::new(protocol, 2, 2, "x")] {
+            let ticket = world.message(&message);
+            assert!(world.session.handle_receipt(ticket));
+        }
+        let waiting = world.session.stats();
+        assert_eq!((waiting.publishes, waiting.retained, waiting.pubacks), ([1, 1, 1], 1, 0));
+        world.transmit();
+        world.receive(&wire::pubrel(2));
+        world.transmit();
+        world.pass(Duration::from_secs(23));
+        assert_eq!(world.transmit(), [0xc0, 0], "PINGREQ");
+        let stats = world.session.stats();
+        assert_eq!((stats.pubacks, stats.pubrecs, stats.pubcomps, stats.pings), (1, 1, 1, 1));
+        let twice = stats.plus(stats);
+        assert_eq!((twice.publishes, twice.retained, twice.pings), ([2, 2, 2], 2, 2));
+    }
+}
+
 /// A11: identifiers wrap at full speed and are reused as soon as they are free.
 #[test]
 fn packet_identifiers_are_reused_at_full_speed() {
