@@ -15,6 +15,7 @@ use crate::{
     metrics::{Layout, Ledger, Metrics, SessionLabel},
     settings::{Ack, Planned, Settings},
     shard::{Remains, ShardError, Shards, dial},
+    subscriptions::{Store, Subscriptions},
 };
 
 /// How the bridge is started.
@@ -82,7 +83,9 @@ impl Bridge {
         let listener = settings.admin.map(admin::bind).transpose()?;
         let metrics = Metrics::new(layout(&settings));
         let topics = Arc::new(Topics::default());
-        let shards = Shards::start(&settings, &metrics, &topics)?;
+        let (store, recalled) = Store::open(&settings);
+        let subscriptions = Arc::new(Subscriptions::new(recalled));
+        let shards = Shards::start(&settings, &metrics, &topics, &subscriptions)?;
         let (stop, stopped) = watch::channel(false);
         let control = control::Control {
             settings: settings.clone(),
@@ -90,6 +93,8 @@ impl Bridge {
             topics,
             doorbells: shards.doorbells().clone(),
             resolver,
+            subscriptions,
+            store,
             listener,
             logs,
             stopped,

@@ -20,3 +20,4 @@ pub mod ring;
 pub mod route;
 pub mod settings;
 pub mod shard;
+pub mod subscriptions;

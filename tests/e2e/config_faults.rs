@@ -181,6 +181,7 @@ fn runs(mut command: Command) {
         .arg(fairlead_path())
         .args(["run", "-c"])
         .arg(path);
+    command.env("XDG_STATE_HOME", folder.path());
     assert_says(&finished(&command.output().unwrap()), 0, &["total"]);
 }
 

@@ -17,4 +17,5 @@ mod mqtt_connections;
 mod mqtt_packets;
 mod scene;
 mod shutdown;
+mod subscriptions;
 mod tidy;

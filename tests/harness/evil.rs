@@ -152,9 +152,7 @@ impl Connection {
                     self.send_fatal(&wire::pingresp());
                 }
                 wire::SUBSCRIBE if self.granting => self.grant(&frame),
-                wire::UNSUBSCRIBE if self.granting => {
-                    self.send_fatal(&wire::suback(self.level, wire::UNSUBACK, frame.packet_id(), &[0]));
-                }
+                wire::UNSUBSCRIBE if self.granting => self.give_up(&frame),
                 _ => return Ok(frame),
             }
         }
@@ -243,6 +241,12 @@ impl Connection {
         let granted: Vec<u8> = filters.iter().map(|(_, options)| options & 3).collect();
         self.filters.extend(filters);
         self.send_fatal(&wire::suback(self.level, wire::SUBACK, subscribe.packet_id(), &granted));
+    }
+
+    /// Answers an UNSUBSCRIBE of one filter with success; 3.1.1 has no code for that.
+    pub fn give_up(&mut self, unsubscribe: &Frame) {
+        let codes: &[u8] = if self.level == wire::V5 { &[0] } else { &[] };
+        self.send_fatal(&wire::suback(self.level, wire::UNSUBACK, unsubscribe.packet_id(), codes));
     }
 
     /// Answers a SUBSCRIBE with a reason code for each filter.

@@ -85,11 +85,13 @@ impl Config {
         self
     }
 
-    /// The file, with the port of the admin endpoint.
+    /// The file, with the port of the admin endpoint. Unless a further line of `[[source]]` says otherwise, the broker's
+    /// `$SYS` topics are not watched, so that tests see the connections of sessions alone.
     #[must_use]
     pub fn toml(&self, admin: u16) -> String {
+        let sys = if self.source.contains("sys = ") { "" } else { "sys = false" };
         format!(
-            "[[source]]\nname = \"harbour\"\nurl = {:?}\n{}\n[kafka]\nbrokers = \"{}\"\n{}\n\
+            "[[source]]\nname = \"harbour\"\nurl = {:?}\n{}\n{sys}\n[kafka]\nbrokers = \"{}\"\n{}\n\
              [[route]]\nfrom = \"{}\"\ntopic = \"{}\"\n{}\n[engine]\n{}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n",
             self.urls, self.source, self.brokers, self.kafka, self.from, self.topic, self.route, self.engine
         )
@@ -126,12 +128,14 @@ pub mod metric {
     pub const SUBSCRIBED: &str = "fairlead_mqtt_session_subscribed";
     /// PUBLISHes received with the DUP flag.
     pub const DUP: &str = "fairlead_mqtt_dup_received_total";
+    /// What the broker of a source says it dropped.
+    pub const BROKER_DROPPED: &str = "fairlead_mqtt_broker_dropped";
 }
 
 /// A bridge with its configuration. Dropping it kills it.
 #[derive(Debug)]
 pub struct Fairlead {
-    // Dropped before the folder, because it shows its log where a test has failed.
+    // Dropped before the folder, because it may be writing there, and shows its log where a test has failed.
     process: Process,
     admin: u16,
     folder: Scratch,
@@ -183,6 +187,16 @@ impl Fairlead {
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Starts it again with another configuration and what it remembers, after it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs.
+    pub fn restart_with(&mut self, config: &Config) {
+        self.folder.write("fairlead.toml", &config.toml(self.admin));
+        self.restart();
     }
 
     /// The port of the admin endpoint.
@@ -305,7 +319,7 @@ pub struct Finished {
 pub fn fairlead(args: &[&str], prepare: impl FnOnce(&mut Command)) -> Finished {
     let folder = Scratch::new("command");
     let mut command = Process::command(fairlead_path());
-    command.args(args).env("NO_COLOR", "1");
+    command.args(args).env("NO_COLOR", "1").env("XDG_STATE_HOME", folder.path());
     prepare(&mut command);
     let mut process = Process::spawn("fairlead", command, &folder.path().join("log"));
     let code = process.wait(COMMAND);
@@ -336,5 +350,7 @@ pub(crate) fn binary(variable: &str, name: &str) -> PathBuf {
 fn run(folder: &Path) -> Process {
     let mut command = Process::command(fairlead_path());
     command.args(["run", "-c"]).arg(folder.join("fairlead.toml"));
+    // What is remembered over a restart belongs to this bridge.
+    command.env("XDG_STATE_HOME", folder);
     Process::spawn("fairlead", command, &folder.join("fairlead.log"))
 }

@@ -34,7 +34,7 @@ fn loaded(text: &str) -> Loaded {
     fs::write(&file, text).unwrap();
     let environment = [("NAME", "s3cret-name"), ("PASSWORD", "hunter2")];
     let environment = environment.map(|(name, value)| (OsString::from(name), OsString::from(value))).into();
-    let host = Host { name: "quay".to_owned(), cores: vec![0, 1], parallelism: 2 };
+    let host = Host { name: "quay".to_owned(), cores: vec![0, 1], parallelism: 2, state: "/state/fairlead".into() };
     settings::load(&Layers { files: vec![file], environment, ..Layers::default() }, &host)
 }
 
@@ -94,6 +94,7 @@ fn the_plan_says_who_reads_what_where() {
         "the packet ids of QoS 2 are kept in memory",
         "At most 128.0 MiB in all shards",
         "Drain: at most 30s",
+        "State over a restart: /state/fairlead",
         "fairlead.toml:7:12",
     ] {
         assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part} in {text}");

@@ -23,6 +23,8 @@ pub(super) struct Plan {
     /// Bytes of all shards.
     memory: usize,
     admin: Option<String>,
+    /// The folder of what is remembered over a restart.
+    state: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,6 +92,7 @@ impl Plan {
             drain_ms: u64::try_from(engine.drain.as_millis()).unwrap_or(u64::MAX),
             memory: engine.memory.saturating_mul(engine.cpus.len()),
             admin: settings.admin.map(|address| address.to_string()),
+            state: engine.state.as_ref().map(|folder| loaded.secrets.redact(&folder.display().to_string())),
         }
     }
 }
@@ -217,6 +220,7 @@ impl std::fmt::Display for Plan {
         let admin = self.admin.as_deref().unwrap_or("off");
         let memory = ByteSize::b(self.memory as u64);
         let drain = humantime::format_duration(Duration::from_millis(self.drain_ms));
-        writeln!(f, "Memory: at most {memory} in all shards. Admin: {admin}. Drain: at most {drain}")
+        writeln!(f, "Memory: at most {memory} in all shards. Admin: {admin}. Drain: at most {drain}")?;
+        writeln!(f, "State over a restart: {}", self.state.as_deref().unwrap_or("off"))
     }
 }

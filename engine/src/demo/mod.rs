@@ -223,12 +223,15 @@ fn configuration(mqtt: SocketAddr, brokers: &str, admin: SocketAddr) -> String {
 name = "demo"
 url = "mqtt://{mqtt}"
 version = "3.1.1"
+sys = false
 [kafka]
 brokers = "{brokers}"
 [[route]]
 from = "ais/{{mmsi}}/{{kind...}}"
 topic = "{}"
 key = "{{mmsi}}"
+[engine]
+state = "off"
 [admin]
 listen = "{admin}"
 "#,

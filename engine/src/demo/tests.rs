@@ -159,7 +159,8 @@ fn the_configuration_is_valid_on_any_host() {
     let (mqtt, admin) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], 2)));
     let text = configuration(mqtt, "127.0.0.1:3", admin);
     for cores in [1, 2, 64] {
-        let host = Host { name: "quay".to_owned(), cores: (0..cores).collect(), parallelism: cores };
+        let host =
+            Host { name: "quay".to_owned(), cores: (0..cores).collect(), parallelism: cores, state: "/nowhere".into() };
         let settings = resolve(&text, &host).unwrap();
         assert_eq!(settings.engine.cpus.len(), cores);
         assert_eq!((settings.kafka.brokers.as_str(), settings.admin), ("127.0.0.1:3", Some(admin)));

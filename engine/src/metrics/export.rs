@@ -1,6 +1,6 @@
 //! The scrape: everything as OpenMetrics text. Bounded by the configuration: no label comes from a message.
 
-use std::{fmt::Error, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt::Error, sync::Arc, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
@@ -152,7 +152,7 @@ impl Scrape {
     fn sessions(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let board = self.metrics.status().board();
         let sessions: Vec<_> = self.metrics.layout().sessions.iter().zip(&board.sessions).collect();
-        let readings: [(&str, &str, SessionReading); 4] = [
+        let readings: [(&str, &str, SessionReading); 3] = [
             ("mqtt_session_subscribed", "1 if everything is subscribed.", |session| {
                 Some(u64::from(session.state == SessionState::Subscribed))
             }),
@@ -161,9 +161,6 @@ impl Scrape {
             }),
             ("mqtt_session_window_messages", "Most PUBLISHes that are not acknowledged.", |session| {
                 Some(u64::from(session.window))
-            }),
-            ("mqtt_broker_dropped_messages", "Messages the broker says it dropped ($SYS).", |session| {
-                session.broker_dropped
             }),
         ];
         for (name, help, reading) in readings {
@@ -175,6 +172,17 @@ impl Scrape {
                 let shard = label.shard.to_string();
                 let labels = [("source", &*label.source), ("session", &*label.client_id), ("shard", &*shard)];
                 write_gauge(&mut family, &labels, value)?;
+            }
+        }
+        // The sessions of a source have one broker, and show the same number.
+        let help = "Messages that the broker of the source says it dropped ($SYS).";
+        let mut family = encoder.encode_descriptor("mqtt_broker_dropped", help, None, MetricType::Gauge)?;
+        let mut told = HashSet::new();
+        for (label, session) in &sessions {
+            if let Some(dropped) = session.broker_dropped
+                && told.insert(&label.source)
+            {
+                write_gauge(&mut family, &[("source", &*label.source)], dropped)?;
             }
         }
         Ok(())

@@ -164,6 +164,15 @@ impl Status {
         session.reason = session.reason.as_deref().map(tidy);
     }
 
+    /// What session `index` says.
+    ///
+    /// # Panics
+    /// If there is no such session.
+    #[must_use]
+    pub fn session_status(&self, index: usize) -> SessionStatus {
+        lock(&self.board).sessions[index].clone()
+    }
+
     /// What the Kafka client of `shard` says about topic `name`; both texts are cut and stripped as above.
     pub fn topic(&self, shard: usize, name: &str, state: TopicState) {
         let name = tidy(name);

@@ -341,7 +341,7 @@ mod export {
         let labels = r#"{source="harbour",session="c-0",shard="0"}"#;
         assert_eq!(value(&page, &format!("fairlead_mqtt_session_in_flight_messages{labels}")), "3");
         assert_eq!(value(&page, &format!("fairlead_mqtt_session_subscribed{labels}")), "0");
-        assert!(!page.contains("fairlead_mqtt_broker_dropped_messages{"), "not known is not 0");
+        assert!(!page.contains("fairlead_mqtt_broker_dropped{"), "not known is not 0");
         assert_eq!(value(&page, "fairlead_uptime_seconds"), "7");
         assert_eq!(value(&page, "fairlead_log_lines_lost_total"), "5");
         let mut series: Vec<&str> = page
@@ -354,6 +354,18 @@ mod export {
         series.sort_unstable();
         series.dedup();
         assert_eq!(series.len(), all, "a series twice makes the scrape invalid");
+    }
+
+    #[test]
+    fn what_a_broker_dropped_is_one_number_of_each_source() {
+        let sessions = vec![session("harbour", "c-0", 0), session("harbour", "c-1", 0), session("pier", "d", 0)];
+        let metrics = Metrics::new(Layout { shards: 1, routes: vec!["a".to_owned()], sessions });
+        for number in 0..2 {
+            metrics.status().session(number, |session| session.broker_dropped = Some(7));
+        }
+        let page = scrape(&metrics);
+        let series: Vec<&str> = page.lines().filter(|line| line.starts_with("fairlead_mqtt_broker_dropped{")).collect();
+        assert_eq!(series, [r#"fairlead_mqtt_broker_dropped{source="harbour"} 7"#]);
     }
 
     #[test]

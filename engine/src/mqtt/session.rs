@@ -148,12 +148,6 @@ impl Session {
         }
     }
 
-    /// Filters that an earlier process had subscribed and the configuration no longer has: UNSUBSCRIBE once
-    /// everything else is granted. [`Event::Subscribed`] says when they are gone.
-    pub fn retire(&mut self, filters: Vec<String>) {
-        self.subscriber.retire(filters);
-    }
-
     /// The address to which a TCP connection should be opened now. The driver answers with
     /// [`Session::handle_connected`] or [`Session::handle_connect_failed`].
     pub fn poll_connect(&mut self, now: Instant) -> Option<Address> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{
     Ack, Empty, HeaderSet, Owner, Version,
     reader::Setting,
-    units::{Choice, Core, Cores, Count, Listen, Named, OneOrMany, Property, Seconds, Size, Span},
+    units::{Choice, Core, Cores, Count, Folder, Listen, Named, OneOrMany, Property, Seconds, Size, Span},
 };
 
 const KIB: u64 = 1 << 10;
@@ -32,6 +32,7 @@ announce_max_packet = false
 skip_oversized = false
 keep_alive = "30s"
 receive_maximum = 8192
+sys = true
 
 [kafka]
 linger = "1ms"
@@ -46,6 +47,7 @@ headers = "user"
 cpus = "auto"
 ack = "kafka"
 memory = "64MiB"
+state = "auto"
 drain = "30s"
 
 [admin]
@@ -81,6 +83,7 @@ pub(super) struct Source {
     pub(super) skip_oversized: Setting<bool>,
     pub(super) keep_alive: Setting<Seconds<0, { u16::MAX as u64 * SECOND }>>,
     pub(super) receive_maximum: Setting<Count<1, { u16::MAX as u64 }>>,
+    pub(super) sys: Setting<bool>,
     pub(super) username: Setting<String>,
     pub(super) password: Setting<String>,
 }
@@ -124,6 +127,7 @@ pub(super) struct Engine {
     pub(super) ack: Setting<Choice<Ack>>,
     pub(super) memory: Setting<Size<{ 2 * KIB }, TIB>>,
     pub(super) kafka_cpus: Setting<Vec<Setting<Core>>>,
+    pub(super) state: Setting<Folder>,
     pub(super) drain: Setting<Span<0, HOUR>>,
 }
 

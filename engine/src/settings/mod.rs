@@ -28,7 +28,7 @@ mod sources;
 mod tests;
 mod units;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use host::Host;
 pub use layers::{ENVIRONMENT_PREFIX, Layers};
@@ -216,6 +216,8 @@ pub struct Source {
     pub keep_alive: u16,
     /// Receive Maximum (MQTT 5.0 §3.1.2.11.3); on 3.1.1 local back-pressure. At least 1.
     pub receive_maximum: u16,
+    /// Watch the broker's `$SYS` topics for what it dropped, over a connection of their own.
+    pub sys: bool,
     /// User name.
     pub username: Option<Secret>,
     /// Password.
@@ -342,12 +344,22 @@ pub struct Engine {
     pub ack: Ack,
     /// Memory budget of one shard, bytes.
     pub memory: usize,
+    /// The folder of what is remembered over a restart, which may not exist yet; `None` remembers nothing.
+    pub state: Option<PathBuf>,
     /// Longest wait for what is in flight at shutdown.
     pub drain: Duration,
 }
 
 #[cfg(test)]
 impl Settings {
+    /// The settings of a configuration that is valid.
+    pub(crate) fn of(text: &str) -> Settings {
+        let texts = vec![("fairlead.toml".to_owned(), text.to_owned())];
+        let host = Host { name: "quay".into(), cores: vec![0], parallelism: 1, state: "/nowhere".into() };
+        let loaded = load(&Layers { texts, ..Layers::default() }, &host);
+        loaded.settings.unwrap_or_else(|| panic!("{:?}", loaded.problems))
+    }
+
     /// Settings with no source and no route, for tests of the Kafka side.
     pub(crate) fn minimal(brokers: &str) -> Settings {
         Settings {
@@ -364,6 +376,7 @@ impl Settings {
                 kafka_cpus: None,
                 ack: Ack::Kafka,
                 memory: 64 << 20,
+                state: None,
                 drain: Duration::from_secs(30),
             },
             admin: None,

@@ -10,7 +10,7 @@ use super::{
     routes::{MAX_ROUTES, Routes},
     secret,
     sources::{self, MAX_SOURCES},
-    units::{Core, Cores, Property},
+    units::{Core, Cores, Folder, Property},
 };
 use crate::{kafka, message::MAX_SHARDS};
 
@@ -156,6 +156,11 @@ fn engine(table: &Setting<file::Engine>, resolver: &Resolver<'_>) -> Option<Engi
         kafka_cpus: kafka_cpus?,
         ack: engine.ack.get()?.0,
         memory: usize::try_from(engine.memory.get()?.0).ok()?,
+        state: match engine.state.get()? {
+            Folder::Auto => Some(resolver.host.state.clone()),
+            Folder::Off => None,
+            Folder::Path(path) => Some(path.clone()),
+        },
         drain: engine.drain.get()?.0,
     })
 }

@@ -99,6 +99,7 @@ fn source(table: &Setting<file::Source>, wanted: Option<Vec<Wanted<'_>>>, resolv
         skip_oversized: *source.skip_oversized.get()?,
         keep_alive: u16::try_from(source.keep_alive.get()?.0).ok()?,
         receive_maximum: u16::try_from(source.receive_maximum.get()?.0).ok()?,
+        sys: *source.sys.get()?,
         username: source.username.get().cloned().map(Secret::new),
         password: source.password.get().cloned().map(Secret::new),
         sessions,

@@ -1,6 +1,6 @@
 //! Values with units and ranges, each a type that reads itself: what does not fit is an error that shows how to write it.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{
@@ -179,6 +179,14 @@ pub(super) enum Cores {
     List(Vec<Setting<Core>>),
 }
 
+/// `"auto"`, `"off"`, or the path of a folder.
+#[derive(Clone, Debug)]
+pub(super) enum Folder {
+    Auto,
+    Off,
+    Path(PathBuf),
+}
+
 /// The number of a core, as the system counts.
 pub(super) type Core = Count<0, 4095>;
 
@@ -207,6 +215,29 @@ impl<'de> Deserialize<'de> for OneOrMany {
             }
         }
         deserializer.deserialize_seq(Reader)
+    }
+}
+
+impl<'de> Deserialize<'de> for Folder {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Folder;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"auto\", \"off\", or the path of a folder, such as \"/var/lib/fairlead\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                match text {
+                    "auto" => Ok(Folder::Auto),
+                    "off" => Ok(Folder::Off),
+                    path if path.trim().is_empty() || path.contains('\0') => {
+                        Err(E::invalid_value(de::Unexpected::Str(path), &self))
+                    }
+                    path => Ok(Folder::Path(path.into())),
+                }
+            }
+        }
+        deserializer.deserialize_str(Reader)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     mqtt::{Cause, Event, Protocol, Stats, Violation},
     ring::Traffic,
     route::CacheCounts,
+    subscriptions::Word,
 };
 
 /// How long a batch may wait for Kafka's confirmation before Kafka counts as away.
@@ -48,6 +49,9 @@ impl Shard {
             Event::Subscribed { filters, retired } => {
                 tracing::info!(source, client_id, filters, retired, "subscribed");
                 enter(SessionState::Subscribed, None);
+                if let Some(broker) = slot.session.borrow().broker() {
+                    self.subscriptions.tell(slot.board, Word::Subscribed(broker.clone()));
+                }
             }
             Event::PacketIdsUnknown => tracing::warn!(
                 source,
@@ -73,7 +77,12 @@ impl Shard {
                 enter(SessionState::Refused, Some(why));
             }
             Event::Disconnected { cause, retry_in } => {
-                self.tell_disconnected(slot, &cause);
+                self.count_disconnected(&cause);
+                if cause != Cause::Shutdown {
+                    // Whether the broker keeps what it granted is known at the next CONNACK. After a shutdown the
+                    // session is left in good order.
+                    self.subscriptions.tell(slot.board, Word::Lost);
+                }
                 let retry_in = retry_in.map(|wait| format!("{:.1} s", wait.as_secs_f32()));
                 match &cause {
                     Cause::Shutdown => tracing::info!(source, client_id, "disconnected"),
@@ -92,7 +101,7 @@ impl Shard {
         }
     }
 
-    fn tell_disconnected(&self, _slot: &Slot, cause: &Cause) {
+    fn count_disconnected(&self, cause: &Cause) {
         let counter = match cause {
             Cause::Shutdown => return,
             Cause::Refused { .. } => Counter::MqttConnackRefused,

@@ -29,6 +29,7 @@ use crate::{
     mqtt::Session,
     ring::{Doorbell, Mesh, Port},
     settings::{Planned, Settings},
+    subscriptions::Subscriptions,
 };
 
 /// Connections that a shard opens at a time; a broker that does not answer keeps one busy.
@@ -91,6 +92,7 @@ struct Start {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     topics: Arc<Topics>,
+    subscriptions: Arc<Subscriptions>,
     control: Arc<Control>,
     port: Port,
     _alive: mpsc::SyncSender<()>,
@@ -101,7 +103,12 @@ impl Shards {
     ///
     /// # Errors
     /// See [`ShardError`]; the caller ends the process.
-    pub fn start(settings: &Arc<Settings>, metrics: &Arc<Metrics>, topics: &Arc<Topics>) -> Result<Shards, ShardError> {
+    pub fn start(
+        settings: &Arc<Settings>,
+        metrics: &Arc<Metrics>,
+        topics: &Arc<Topics>,
+        subscriptions: &Arc<Subscriptions>,
+    ) -> Result<Shards, ShardError> {
         let sessions = settings.plan().count();
         let control = Arc::new(Control::new(sessions));
         let ports = Mesh::new(settings.engine.cpus.len()).into_ports();
@@ -109,9 +116,16 @@ impl Shards {
         let (sender, alive) = mpsc::sync_channel(0);
         let mut threads = Vec::with_capacity(ports.len());
         for (index, port) in ports.into_iter().enumerate() {
-            let (settings, metrics, topics) = (settings.clone(), metrics.clone(), topics.clone());
-            let start =
-                Start { index, settings, metrics, topics, control: control.clone(), port, _alive: sender.clone() };
+            let start = Start {
+                index,
+                settings: settings.clone(),
+                metrics: metrics.clone(),
+                topics: topics.clone(),
+                subscriptions: subscriptions.clone(),
+                control: control.clone(),
+                port,
+                _alive: sender.clone(),
+            };
             threads.push(spawn(start)?);
         }
         Ok(Shards { threads, control, doorbells, alive })
@@ -185,11 +199,12 @@ impl Start {
         };
         let shard = Shard {
             index,
-            slots: slots(&self.settings, index),
+            slots: slots(&self.settings, &self.subscriptions, index),
             intake: RefCell::new(Intake::new(self.settings.clone(), self.topics.clone())),
             kafka_down: Cell::new(false),
             holds: RefCell::default(),
             topics: self.topics,
+            subscriptions: self.subscriptions,
             driver: RefCell::new(driver),
             turn: RefCell::new(Turn::default()),
             bell: Bell::default(),
@@ -219,19 +234,18 @@ fn executor(shard: usize, cpu: usize) -> Result<runtime::Runtime, ShardError> {
         .map_err(|error| ShardError::Executor { shard, why: error.to_string() })
 }
 
-fn slots(settings: &Settings, shard: usize) -> Vec<Slot> {
+fn slots(settings: &Settings, subscriptions: &Subscriptions, shard: usize) -> Vec<Slot> {
     let planned = settings.plan().filter(|planned| planned.shard == shard);
     planned
         .map(|Planned { source, session, number, slot, .. }| Slot {
             source,
             board: number,
-            session: RefCell::new(Session::new(
-                &settings.sources[source],
-                &settings.sources[source].sessions[session],
-                shard,
-                slot,
-                rand::random(),
-            )),
+            session: RefCell::new({
+                let source = &settings.sources[source];
+                let mut session = Session::new(source, &source.sessions[session], shard, slot, rand::random());
+                subscriptions.recalled(number).hand_to(&mut session);
+                session
+            }),
             bell: Bell::default(),
             confirmed_at: Cell::new(None),
             read_at: Cell::new(clock::now()),

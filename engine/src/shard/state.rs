@@ -21,6 +21,7 @@ use crate::{
     metrics::{Metrics, ShardMetrics},
     mqtt::Session,
     settings::{Ack, Settings},
+    subscriptions::Subscriptions,
 };
 
 /// Memory charged for each outstanding record besides its bytes: our record, librdkafka's message and its key.
@@ -104,6 +105,7 @@ pub(super) struct Shard {
     /// Kafka topics that were said to be on hold.
     pub(super) holds: RefCell<Vec<TopicId>>,
     pub(super) topics: Arc<Topics>,
+    pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) tally: RefCell<Tally>,
 }
 

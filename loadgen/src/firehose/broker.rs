@@ -19,6 +19,9 @@ const SETTLE_NS: i64 = 50 * MILLISECOND;
 /// Sessions that are kept at most; a further client is refused as a violation.
 const MAX_SESSIONS: usize = 4_096;
 
+/// SUBACK: failure (MQTT 3.1.1 §3.9.3), unspecified error (MQTT 5.0 §3.9.3).
+const REFUSED: u8 = 0x80;
+
 /// Why a connection has to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Close {
@@ -243,6 +246,11 @@ impl Broker {
         let (packet_id, filters) = raw.subscribe(session.version)?;
         let mut codes = Vec::with_capacity(filters.len());
         for (filter, qos) in filters {
+            if filter.starts_with("$SYS/") {
+                // Who watches the broker is no subscriber of the flood, which does not wait for it.
+                codes.push(REFUSED);
+                continue;
+            }
             let subscription = Subscription::parse(&filter)?;
             let qos = qos.min(self.config.qos);
             codes.push(u8::from(qos));
@@ -253,8 +261,8 @@ impl Broker {
                 session.queues.push(queue);
             }
             session.granted.push(Granted { subscription, qos });
+            self.last_subscribe_ns = now;
         }
-        self.last_subscribe_ns = now;
         put_suback(out, session.version, packet_id, &codes);
         self.prepare_packets(index);
         Ok(())

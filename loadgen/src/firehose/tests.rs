@@ -110,6 +110,10 @@ impl Subscriber {
     }
 
     fn subscribe(&mut self, filter: &str, qos: u8) {
+        assert_eq!(self.ask(filter, qos), Packet::Suback(vec![qos]));
+    }
+
+    fn ask(&mut self, filter: &str, qos: u8) -> Packet {
         let mut body = vec![0, 1];
         if self.version == Version::V5 {
             body.push(0);
@@ -119,7 +123,7 @@ impl Subscriber {
         let mut packet = Vec::new();
         put_packet(&mut packet, kind::SUBSCRIBE | 0x02, &body);
         self.send(&packet);
-        assert_eq!(self.next(), Packet::Suback(vec![qos]));
+        self.next()
     }
 
     fn ack(&mut self, header: u8, packet_id: u16) {
@@ -530,6 +534,21 @@ fn subscribing_to_nothing_of_the_run_is_an_error() {
     subscriber.subscribe("water/#", 1);
     let error = firehose.thread.join().unwrap().unwrap_err().to_string();
     assert!(error.contains("water/#") && error.contains("fire/0"), "{error}");
+}
+
+#[test]
+fn who_watches_the_broker_is_refused_and_not_waited_for() {
+    let firehose = Running::start(Config { sessions: 2, ..config() });
+    let (mut watch, _) = Subscriber::connect(firehose.address, Version::V5, "bridge-sys", true);
+    assert_eq!(watch.ask("$SYS/broker/publish/messages/dropped", 0), Packet::Suback(vec![0x80]));
+    let (mut first, _) = Subscriber::connect(firehose.address, Version::V5, "first", false);
+    first.subscribe("fire/0", 1);
+    assert_eq!(first.publishes_before_pong(), [], "the second session is waited for");
+    let (mut second, _) = Subscriber::connect(firehose.address, Version::V5, "second", false);
+    second.subscribe("fire/1", 1);
+    let first = std::thread::spawn(move || first.take_all());
+    assert!(!second.take_all().is_empty() && !first.join().unwrap().is_empty());
+    assert!(firehose.finish().complete);
 }
 
 #[test]

@@ -176,7 +176,7 @@ impl Session {
             self.forget();
         }
         self.open_ids.start_connection();
-        self.subscriber.start_connection(ack.session_present, ack.max_packet);
+        self.subscriber.start_connection(ack.session_present, self.address.as_ref(), ack.max_packet);
         let seconds = ack.keep_alive.unwrap_or(self.source.keep_alive);
         self.keep_alive = Some(KeepAlive::new(now, seconds, self.received));
         self.connector.accepted(now);

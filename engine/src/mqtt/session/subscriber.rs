@@ -1,22 +1,25 @@
 //! SUBSCRIBE and UNSUBSCRIBE: what the session should have, and how far it is.
 //!
-//! The first connection of the process asks for every filter, because nobody knows what an earlier process left; a
-//! session that goes on keeps what was granted; a lost one asks for all again. Filters that were refused, or
+//! The first connection of the process asks for every filter that is not remembered as granted; a session that goes
+//! on keeps what was granted; a lost one, or one at another broker, asks for all again. Filters that were refused, or
 //! granted at less than the QoS asked for, are asked for again with growing pauses, on the living connection: the
 //! other filters need not suffer. Retired filters are given up last, once what may replace them is granted, so that
 //! nothing falls between.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     num::NonZeroU16,
     time::{Duration, Instant},
 };
 
-use super::event::{Event, Events};
+use super::{
+    Session,
+    event::{Event, Events},
+};
 use crate::{
     message::Qos,
     mqtt::{codec::Codec, violation::Violation},
-    settings::Subscription,
+    settings::{Address, Subscription},
 };
 
 /// Most filters of one SUBSCRIBE or UNSUBSCRIBE. AWS IoT closes the connection at nine.
@@ -60,6 +63,8 @@ pub(super) struct Subscriber {
     granted: usize,
     /// No filter before this one is [`Grant::Wanted`].
     first_wanted: usize,
+    /// The broker that the grants are of.
+    broker: Option<Address>,
     qos: Qos,
     retired: Vec<String>,
     /// How many of `retired` have been asked to go.
@@ -76,6 +81,26 @@ pub(super) struct Subscriber {
     announced: bool,
 }
 
+impl Session {
+    /// Filters that an earlier process had subscribed and the configuration no longer has: UNSUBSCRIBE once
+    /// everything else is granted. [`Event::Subscribed`] says when they are gone.
+    pub fn retire(&mut self, filters: Vec<String>) {
+        self.subscriber.retire(filters);
+    }
+
+    /// Filters that `broker` granted to an earlier process as they would be asked for now. They are not asked for
+    /// again while it keeps the session. Before the first connection only.
+    pub fn remember(&mut self, broker: Address, granted: &[String]) {
+        self.subscriber.remember(broker, granted);
+    }
+
+    /// The broker of the current or last attempt to connect; `None` before the first.
+    #[must_use]
+    pub fn broker(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+}
+
 impl Subscriber {
     pub(super) fn new(subscriptions: Vec<Subscription>, qos: Qos) -> Subscriber {
         Subscriber {
@@ -83,6 +108,7 @@ impl Subscriber {
             subscriptions,
             granted: 0,
             first_wanted: 0,
+            broker: None,
             qos,
             retired: Vec::new(),
             unsubscribed: 0,
@@ -99,13 +125,31 @@ impl Subscriber {
 
     /// Gives up filters that the configuration no longer has; those it still has are left alone.
     pub(super) fn retire(&mut self, filters: Vec<String>) {
-        let wanted = |filter: &String| self.subscriptions.iter().any(|subscription| subscription.filter == *filter);
-        self.retired.extend(filters.into_iter().filter(|filter| !wanted(filter)));
+        let wanted: HashSet<&str> = self.subscriptions.iter().map(|one| one.filter.as_str()).collect();
+        self.retired.extend(filters.into_iter().filter(|filter| !wanted.contains(filter.as_str())));
         self.announced = false;
     }
 
-    /// CONNACK came. `max_packet` is the server's Maximum Packet Size.
-    pub(super) fn start_connection(&mut self, session_present: bool, max_packet: Option<u32>) {
+    fn remember(&mut self, broker: Address, granted: &[String]) {
+        let granted: HashSet<&str> = granted.iter().map(String::as_str).collect();
+        for index in 0..self.grants.len() {
+            if granted.contains(self.subscriptions[index].filter.as_str()) {
+                self.set(index, Grant::Granted);
+            }
+        }
+        self.broker = Some(broker);
+    }
+
+    /// CONNACK came from `broker`. `max_packet` is its Maximum Packet Size.
+    pub(super) fn start_connection(
+        &mut self,
+        session_present: bool,
+        broker: Option<&Address>,
+        max_packet: Option<u32>,
+    ) {
+        // Each broker of a failover list may keep a session of its own.
+        let kept = session_present && self.broker.as_ref() == broker;
+        self.broker = broker.cloned();
         self.max_packet = max_packet.map_or(usize::MAX, |bytes| bytes as usize);
         self.requests.clear();
         self.reply_by = None;
@@ -115,7 +159,7 @@ impl Subscriber {
         self.announced = false;
         self.unsubscribed = 0;
         for index in 0..self.grants.len() {
-            if !session_present || self.grants[index] != Grant::Granted {
+            if !kept || self.grants[index] != Grant::Granted {
                 self.set(index, Grant::Wanted);
             }
         }

@@ -122,6 +122,7 @@ const SOURCE: &[Case] = &[
     ("[[source]]", "qos = -1", "7: source.0.qos: -1 is out of range; write an integer from 0 to 2"),
     ("[[source]]", "qos = 1.0", "7: source.0.qos: found 1; write an integer from 0 to 2"),
     ("[[source]]", "clean_start = 1", "15: source.0.clean_start: found 1; write true or false"),
+    ("[[source]]", r#"sys = "off""#, r#"7: source.0.sys: found "off"; write true or false"#),
     (
         "[[source]]",
         r#"session_expiry = "137y""#,
@@ -327,6 +328,12 @@ const REST: &[Case] = &[
         r#"ack = "durable""#,
         r#"7: engine.ack: "durable" comes with the spool, which this version does not have; write "kafka" or "memory""#,
     ),
+    ("[engine]", "state = 5", r#"9: engine.state: found 5 without quotes; write "5""#),
+    (
+        "[engine]",
+        r#"state = "  ""#,
+        r#"9: engine.state: found "  "; write "auto", "off", or the path of a folder, such as "/var/lib/fairlead""#,
+    ),
     ("[engine]", r#"ack = "all""#, r#"7: engine.ack: "all" is no kind of acknowledgement; write "kafka" or "memory""#),
     (
         "[engine]",
@@ -348,7 +355,7 @@ const REST: &[Case] = &[
     (
         "[engine]",
         "shards = 1",
-        "1: engine.shards: unknown key; known here: `cpus`, `ack`, `memory`, `kafka_cpus`, `drain`",
+        "1: engine.shards: unknown key; known here: `cpus`, `ack`, `memory`, `kafka_cpus`, `state`, `drain`",
     ),
     ("[admin]", "listen = 9464", r#"10: admin.listen: found 9464 without quotes; write "9464""#),
     (

@@ -26,7 +26,7 @@ topic = "ais"
 
 /// A machine with four cores, of which core 3 is not ours.
 pub(super) fn host() -> Host {
-    Host { name: "quay".to_owned(), cores: vec![0, 1, 2], parallelism: 2 }
+    Host { name: "quay".to_owned(), cores: vec![0, 1, 2], parallelism: 2, state: "/state/fairlead".into() }
 }
 
 /// Where a configuration of a test comes from.

@@ -1,6 +1,6 @@
 //! What a valid configuration comes to.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{Given, LEAST, one, problems, with};
 use crate::{
@@ -42,6 +42,8 @@ fn the_least_has_the_defaults_of_the_documentation() {
     assert_eq!((settings.engine.cpus.as_slice(), settings.engine.kafka_cpus.as_ref()), (&[0, 1][..], None));
     assert_eq!((settings.engine.ack, settings.engine.memory), (Ack::Kafka, 64 << 20));
     assert_eq!(settings.engine.drain, Duration::from_secs(30));
+    assert_eq!(settings.engine.state.as_deref(), Some(Path::new("/state/fairlead")));
+    assert!(source.sys);
     assert_eq!(settings.admin, Some(([127, 0, 0, 1], 9464).into()));
 }
 
@@ -63,6 +65,7 @@ announce_max_packet = true
 skip_oversized = true
 keep_alive = "0s"
 receive_maximum = 65535
+sys = false
 username = "me"
 password = "pw"
 [kafka]
@@ -83,6 +86,7 @@ cpus = [2]
 ack = "memory"
 memory = "1GiB"
 kafka_cpus = [0, 1]
+state = "state of pier"
 drain = "0s"
 [admin]
 listen = "off"
@@ -114,7 +118,13 @@ listen = "off"
         (settings.engine.ack, settings.engine.memory, settings.engine.drain),
         (Ack::Memory, 1 << 30, Duration::ZERO)
     );
-    assert_eq!(settings.admin, None);
+    assert_eq!((settings.admin, source.sys), (None, false));
+    assert_eq!(settings.engine.state.as_deref(), Some(Path::new("state of pier")));
+}
+
+#[test]
+fn the_state_may_be_off() {
+    assert_eq!(settings(&with("[engine]", "state = \"off\"").0).engine.state, None);
 }
 
 /// The least with routes from these filters, and a line for the source.

@@ -37,6 +37,7 @@ fn source(protocol: Protocol) -> Source {
         skip_oversized: false,
         keep_alive: 30,
         receive_maximum: 100,
+        sys: true,
         username: None,
         password: None,
         sessions: Vec::new(),

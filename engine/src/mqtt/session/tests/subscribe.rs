@@ -69,6 +69,56 @@ fn the_first_connection_asks_even_if_the_broker_knows_the_session() {
     }
 }
 
+/// A restarted process subscribes new filters alone, and only where the broker that granted the others still has them.
+#[test]
+fn what_is_remembered_is_not_asked_for_again() {
+    for protocol in BOTH {
+        let source = source(protocol);
+        let remembering = |granted: &[&str], broker: Address| {
+            let mut world = World::new(&source, &plan(&["a", "b", "c"]));
+            world.session.remember(broker, &granted.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
+            assert!(!world.session.is_ready(), "not before CONNACK");
+            world
+        };
+        let here = || source.urls[0].clone();
+
+        let mut world = remembering(&["a", "c", "gone"], here());
+        let asked_for = asked(&world.connect(true), protocol);
+        assert_eq!(asked_for.iter().map(|(filter, _)| filter.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert!(world.session.is_ready());
+        assert_eq!(world.session.broker(), Some(&here()));
+        assert!(world.events().contains(&Event::Subscribed { filters: 1, retired: 0 }));
+
+        let mut world = remembering(&["a", "b", "c"], here());
+        world.session.retire(vec!["old".into()]);
+        let sent = world.connect(true);
+        assert_eq!((packets(&sent).len(), sent[0]), (1, 0xa2), "only UNSUBSCRIBE");
+        assert!(world.events().contains(&Event::Subscribed { filters: 0, retired: 1 }));
+
+        let mut world = remembering(&["a", "b", "c"], here());
+        assert_eq!(asked(&world.connect(false), protocol).len(), 3, "the session is lost");
+
+        let mut world = remembering(&["a", "b", "c"], Address { port: 1, ..here() });
+        assert_eq!(asked(&world.connect(true), protocol).len(), 3, "another broker granted them");
+    }
+}
+
+/// Each broker of a failover list keeps a session of its own.
+#[test]
+fn what_one_broker_granted_another_has_not() {
+    let urls: Vec<Address> = (1..=2).map(|port| Address { host: "127.0.0.1".into(), port }).collect();
+    let mut world = World::new(&Source { urls, ..source(Protocol::V5) }, &plan(&["a"]));
+    world.connect(false);
+    world.lose();
+    assert!(world.connect(true).is_empty(), "the first again");
+    world.lose();
+    world.now = world.session.poll_timeout().unwrap();
+    assert_eq!(world.session.poll_connect(world.now).unwrap().port, 1);
+    world.session.handle_connect_failed(world.now, "refused");
+    assert_eq!(asked(&world.connect(true), Protocol::V5).len(), 1, "the second");
+    assert_eq!(world.session.broker().unwrap().port, 2);
+}
+
 #[test]
 fn what_was_not_answered_is_asked_again_after_a_reconnect() {
     let mut world = World::new(&source(Protocol::V5), &plan_of(&many(16)));

@@ -1,20 +1,15 @@
-//! The control plane: one ordinary thread outside the pinned set. It finds Kafka topics for the shards and serves the
-//! admin endpoint; it never touches the line.
+//! Finds Kafka topics for the shards.
 
 use std::{
     collections::HashMap,
-    net::TcpListener,
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 
 use crate::{
-    admin,
     kafka::{ClientError, MAX_TOPICS, Resolver, Topics},
-    logging::LogStats,
     metrics::{Gauge, Metrics, TopicState},
     ring::Doorbell,
     settings::Settings,
@@ -25,26 +20,10 @@ use crate::{
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Longest wait before a topic that cannot be used is looked up again.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
-
-/// How often the ledger is looked at.
-const SAMPLE: Duration = Duration::from_secs(1);
 /// How often a Kafka that is away is asked for.
 const PROBE: Duration = Duration::from_secs(2);
 /// The control thread's place among the shards that tell about topics.
 const CONTROL: usize = usize::MAX;
-
-/// What the control thread is made of.
-pub(crate) struct Control {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) topics: Arc<Topics>,
-    pub(crate) doorbells: Arc<[Doorbell]>,
-    pub(crate) resolver: Arc<Resolver>,
-    pub(crate) listener: Option<TcpListener>,
-    pub(crate) logs: Arc<LogStats>,
-    /// Becomes true when the thread should end.
-    pub(crate) stopped: watch::Receiver<bool>,
-}
 
 /// A topic that shards wait for.
 #[derive(Debug)]
@@ -53,60 +32,8 @@ struct Waiting {
     backoff: Duration,
 }
 
-impl Control {
-    /// Runs until `stopped`.
-    pub(crate) fn run(mut self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
-        let runtime = match runtime {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "the control thread has no runtime: no admin endpoint, no new Kafka topics");
-                return;
-            }
-        };
-        runtime.block_on(async {
-            let mut stopped = self.stopped.clone();
-            let mut until = self.stopped.clone();
-            let state = admin::State::new(self.metrics.clone(), self.logs.clone(), clock::now);
-            let stop = async move { drop(until.wait_for(|stopped| *stopped).await) };
-            let admin = async {
-                match self.listener.take() {
-                    Some(listener) => {
-                        if let Err(error) = admin::serve(listener, state, stop).await {
-                            tracing::error!(%error, "the admin endpoint ended");
-                        }
-                    }
-                    None => sample(&state, stop).await,
-                }
-            };
-            let line = async {
-                tokio::select! {
-                    () = resolve(&self.settings, &self.metrics, &self.topics, &self.doorbells, &self.resolver) => {}
-                    () = probe(&self.metrics, &self.resolver) => {}
-                    _ = stopped.wait_for(|stopped| *stopped) => {}
-                }
-            };
-            tokio::join!(admin, line);
-        });
-        // A look-up that is under way must not hold up the end.
-        runtime.shutdown_background();
-    }
-}
-
-/// Without the endpoint the ledger is looked at all the same.
-async fn sample(state: &admin::State, stop: impl Future<Output = ()>) {
-    let mut stop = pin!(stop);
-    let mut second = tokio::time::interval(SAMPLE);
-    loop {
-        tokio::select! {
-            () = &mut stop => return,
-            _ = second.tick() => state.sample(),
-        }
-    }
-}
-
 /// Looks up every topic that a shard asks for, until it is found.
-async fn resolve(
+pub(super) async fn resolve(
     settings: &Settings,
     metrics: &Metrics,
     topics: &Topics,
@@ -147,7 +74,7 @@ async fn resolve(
 }
 
 /// Asks Kafka for a sign of life while it is said to be away: a shard with nothing in flight would not notice its return.
-async fn probe(metrics: &Metrics, resolver: &Arc<Resolver>) {
+pub(super) async fn probe(metrics: &Metrics, resolver: &Arc<Resolver>) {
     let mut tick = tokio::time::interval(PROBE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
