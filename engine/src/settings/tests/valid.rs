@@ -118,8 +118,7 @@ listen = "off"
         (settings.engine.ack, settings.engine.memory, settings.engine.drain),
         (Ack::Memory, 1 << 30, Duration::ZERO)
     );
-    assert_eq!((settings.admin, source.sys), (None, false));
-    assert_eq!(settings.engine.state.as_deref(), Some(Path::new("state of pier")));
+    assert_eq!((settings.admin, source.sys, settings.engine.state), (None, false, Some("state of pier".into())));
 }
 
 #[test]
