@@ -49,6 +49,7 @@ fn found(loaded: &Loaded) -> Found {
         brokers: vec!["s3cret-name:9092".to_owned()],
         round_trip: Duration::from_micros(600),
         topics: vec![("s3cret-name".to_owned(), Ok(9)), ("ais".to_owned(), Err("it does not exist".to_owned()))],
+        durability: vec![("s3cret-name".to_owned(), "replication 1".to_owned())],
     };
     Found { brokers: vec![Ok(broker)], kafka: Ok(cluster) }
 }

@@ -40,6 +40,8 @@ pub struct Cluster {
     pub round_trip: Duration,
     /// Each Kafka topic that the configuration names, with its partitions, or why it cannot be used.
     pub topics: Vec<(String, Result<u32, String>)>,
+    /// What a confirmation of each of these topics is worth, where Kafka tells.
+    pub durability: Vec<(String, String)>,
 }
 
 /// What was found, for people and for `--json`.
@@ -104,7 +106,8 @@ fn cluster_lines(cluster: &Cluster) -> Vec<String> {
         Ok(partitions) => format!("kafka: topic {topic} has {partitions} partitions"),
         Err(why) => format!("kafka: topic {topic}: {why}"),
     });
-    std::iter::once(answer).chain(topics).collect()
+    let durability = cluster.durability.iter().map(|(topic, worth)| format!("kafka: topic {topic}: {worth}"));
+    std::iter::once(answer).chain(topics).chain(durability).collect()
 }
 
 /// What the window and the round trips come to; `None` where Kafka is waited for and did not answer.

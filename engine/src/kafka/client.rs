@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_lite::future::block_on;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
@@ -99,6 +99,28 @@ impl Resolver {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
             Some(code) => Err(ClientError::Unusable { topic: topic.to_owned(), why: code.to_string() }),
         }
+    }
+
+    /// What a confirmation of this topic is worth: replicas, `min.insync.replicas`, unclean leader election. `None`
+    /// where Kafka does not tell.
+    #[must_use]
+    pub fn durability(&self, topic: &str) -> Option<String> {
+        let metadata = self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).ok()?;
+        let replicas = metadata.topics().first()?.partitions().iter().map(|part| part.replicas().len()).min()?;
+        let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+        let configs = block_on(self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options)).ok()?;
+        let config = configs.into_iter().next()?.ok()?;
+        let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone());
+        let (in_sync, unclean) = (value("min.insync.replicas")?, value("unclean.leader.election.enable")?);
+        let safe = replicas >= 3 && in_sync.parse().is_ok_and(|least: u32| least >= 2) && unclean == "false";
+        let verdict = if safe {
+            "a confirmed record survives the loss of a broker"
+        } else {
+            "the loss of one broker can lose confirmed records: use replication 3, min.insync.replicas 2"
+        };
+        Some(format!(
+            "replication {replicas}, min.insync.replicas {in_sync}, unclean leader election {unclean}: {verdict}"
+        ))
     }
 
     fn create(&self, topic: &str, create: Create) -> Result<(), ClientError> {

@@ -18,6 +18,10 @@ pub const BATCH: usize = 8192;
 pub const LIMIT: usize = 262_144;
 const _: () = assert!(BATCH <= LIMIT);
 
+/// Most batches of one partition inside librdkafka: what idempotence allows it to have in flight. What it could not
+/// send waits here, where it makes larger batches; librdkafka's threads would spin on it while Kafka hangs.
+pub const BATCHES: usize = 5;
+
 /// Records of one partition.
 #[derive(Debug, Default)]
 struct Partition {
@@ -30,6 +34,16 @@ struct Partition {
     retry: Retry,
     /// Whether it is in the lane's list of partitions to look at.
     listed: bool,
+}
+
+impl Partition {
+    /// How many of the records held may go to librdkafka now.
+    fn most(&self, now: Instant) -> usize {
+        if self.batches.len() >= BATCHES {
+            return 0;
+        }
+        self.retry.allowance(now, self.in_flight).min(self.held.len())
+    }
 }
 
 /// Records that may go to librdkafka now.
@@ -140,8 +154,7 @@ impl Lane {
     /// The next partition of a due batch, until `None` ends the flush. What a partition may not send now stays.
     pub fn poll_ready(&mut self, now: Instant) -> Option<Ready<'_>> {
         let most = |lane: &Lane, (topic, partition): (TopicId, u32)| {
-            let place = &lane.topics[usize::from(topic.0)][partition as usize];
-            place.retry.allowance(now, place.in_flight).min(place.held.len())
+            lane.topics[usize::from(topic.0)][partition as usize].most(now)
         };
         let next = (self.cursor..self.list.len()).find(|cursor| most(self, self.list[*cursor]) > 0);
         let Some(next) = next else {
@@ -188,7 +201,7 @@ impl Lane {
         self.list.retain(|(topic, partition)| {
             let place = &mut topics[usize::from(topic.0)][*partition as usize];
             place.listed = !place.held.is_empty();
-            waits |= place.listed && place.retry.allowance(now, place.in_flight) > 0;
+            waits |= place.most(now) > 0;
             place.listed
         });
         self.first_held = waits.then_some(now);
@@ -199,11 +212,12 @@ impl Lane {
         let (topic, partition) = (report.record.topic, report.record.partition);
         let place = self.partition(topic, partition);
         place.in_flight -= 1;
+        let full = place.batches.len() >= BATCHES;
         let handed_over = Lane::confirmed(place);
         let settled = place.retry.settle(report);
         let kept = usize::from(matches!(settled, Settled::Kept));
         let requeued = if place.in_flight == 0 && place.retry.failed() > 0 { requeue(place, now) } else { 0 };
-        let resumes = place.in_flight == 0 && !place.held.is_empty() && place.retry.is_single();
+        let resumes = handed_over.is_some() && (full || place.retry.is_single()) && place.most(now) > 0;
         let unlisted = !place.held.is_empty() && !std::mem::replace(&mut place.listed, !place.held.is_empty());
         if unlisted {
             self.list.push((topic, partition));

@@ -13,4 +13,4 @@ mod retry;
 mod tests;
 
 pub use driver::{Driver, Turn};
-pub use lane::{BATCH, Hold, LIMIT, Lane, Ready};
+pub use lane::{BATCH, BATCHES, Hold, LIMIT, Lane, Ready};

@@ -93,6 +93,23 @@ fn order_is_kept_in_each_partition_and_receipts_follow_reports() {
 }
 
 #[test]
+fn a_partition_has_five_batches_inside_and_the_next_takes_all_that_waited() {
+    let mut world = World::new();
+    for position in 0..BATCHES as u32 {
+        world.record(0, position);
+        assert_eq!(world.flush(), 1);
+    }
+    (5..9).for_each(|position| world.record(0, position));
+    world.record(1, 100);
+    assert_eq!(world.flush(), 1, "another partition does not wait");
+    assert!(!world.lane.is_due(world.now + LINGER), "nothing can go before a report");
+    assert!(world.report(0, Verdict::Delivered).is_some());
+    assert!(world.lane.is_due(world.now), "what waited goes at once");
+    assert_eq!(world.flush(), 4);
+    assert_eq!(world.produced[0], [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[test]
 fn what_failed_goes_again_in_order_before_anything_newer_and_only_when_all_reports_are_in() {
     let mut world = World::new();
     (0..4).for_each(|position| world.record(0, position));

@@ -140,6 +140,17 @@ fn exceeding_the_receive_maximum_is_a_violation_on_5() {
     }
 }
 
+/// mosquitto 2.0 loses count when its queue drains: half as much again is borne, and no more.
+#[test]
+fn an_overrun_of_a_large_receive_maximum_is_borne_up_to_its_half() {
+    let mut world = World::online_with(&Source { receive_maximum: 32, ..source(Protocol::V5) });
+    for id in 1..=48 {
+        world.message(&Message::new(Protocol::V5, 1, id, "x"));
+    }
+    let (violation, _) = world.violation(&Message::new(Protocol::V5, 1, 49, "x").build());
+    assert_eq!(violation, Violation::ReceiveMaximum { limit: 32 });
+}
+
 #[test]
 fn qos_2_counts_against_the_receive_maximum_until_pubcomp() {
     let mut world = World::online_with(&Source { qos: Qos::ExactlyOnce, receive_maximum: 1, ..source(Protocol::V5) });
