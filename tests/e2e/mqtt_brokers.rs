@@ -192,7 +192,7 @@ fn overrun_of_the_receive_maximum_is_borne() {
     let mut fleet = Loadgen::publish(&mosquitto.url(), &["--fleet", "500", "--rate", "5000", "--messages", &messages]);
     bridge.wait_metric(metric::DELIVERED, &[], 10_000.0, LIMIT);
     kafka.freeze();
-    bridge.wait_metric(metric::PENDING, &[], 8192.0, LIMIT);
+    bridge.wait_metric(metric::WINDOW, &[], 8192.0, LIMIT);
     // The queue grows in mosquitto now; the span is the fault.
     pause(Duration::from_secs(4));
     kafka.thaw();

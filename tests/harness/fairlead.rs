@@ -114,6 +114,8 @@ pub mod metric {
     pub const SUPPRESSED: &str = "fairlead_suppressed_messages_total";
     /// Messages on their way, by route.
     pub const PENDING: &str = "fairlead_pending_messages";
+    /// PUBLISHes that are not acknowledged.
+    pub const WINDOW: &str = "fairlead_mqtt_window_messages";
     /// 1 where a scrape of the ledger may be in the middle of a turn.
     pub const APPROXIMATE: &str = "fairlead_ledger_approximate";
     /// 1 where the ledger balances.
@@ -297,6 +299,9 @@ impl Drop for Fairlead {
         if std::thread::panicking() && self.process.ended().is_none() {
             let says = get(self.admin, "/readyz").map(|r| format!("{} {}", r.status, r.body));
             eprintln!("-- /readyz: {}", says.unwrap_or_default());
+            let metrics = get(self.admin, "/metrics").map(|r| r.body).unwrap_or_default();
+            let telling = |line: &&str| !line.starts_with('#') && !line.ends_with(" 0") && !line.contains("_bucket{");
+            eprintln!("{}", metrics.lines().filter(telling).collect::<Vec<_>>().join("\n"));
         }
     }
 }
