@@ -18,9 +18,9 @@ pub const BATCH: usize = 8192;
 pub const LIMIT: usize = 262_144;
 const _: () = assert!(BATCH <= LIMIT);
 
-/// Most batches of one partition inside librdkafka: what idempotence allows it to have in flight. What it could not
-/// send waits here, where it makes larger batches; librdkafka's threads would spin on it while Kafka hangs.
-pub const BATCHES: usize = 5;
+/// Most batches of one partition inside librdkafka. With idempotence it has one request of a partition in flight, and
+/// its thread spins while another waits behind that; here the next batch grows instead.
+pub const BATCHES: usize = 1;
 
 /// Records of one partition.
 #[derive(Debug, Default)]

@@ -45,6 +45,8 @@ use crate::{
     settings::{Address, SessionPlan, Source},
 };
 
+/// The least Receive Maximum whose overrun is borne on 5.0.
+const BORNE: u16 = 32;
 /// How long a CONNACK may take.
 pub const CONNACK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -252,14 +254,20 @@ impl Session {
         self.rest(now);
     }
 
+    /// Whether the receive maximum is kept by not reading on, instead of being a violation: on 3.1.1, where the broker
+    /// does not know of it, and on 5.0 where it is large enough for a broker to lose count. mosquitto 2.0 does when its
+    /// queue drains after a pause, and a session closed for that comes back only to be overrun again.
+    fn bears_overrun(&self) -> bool {
+        self.codec.protocol() == Protocol::V311 || self.source.receive_maximum >= BORNE
+    }
+
     /// Whether nothing more may be handed out for now: paused, or the window is full. On 3.1.1, where the broker
     /// does not know of the receive maximum, that is how it is kept.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.paused
             || self.window.is_full()
-            || self.codec.protocol() == Protocol::V311
-                && self.window.in_flight() >= usize::from(self.source.receive_maximum)
+            || self.bears_overrun() && self.window.in_flight() >= usize::from(self.source.receive_maximum)
     }
 
     fn rest(&mut self, now: Instant) {

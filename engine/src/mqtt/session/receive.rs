@@ -20,13 +20,6 @@ use crate::{
     settings::Version,
 };
 
-/// How far a broker may overrun the Receive Maximum before it is a violation. mosquitto 2.0 sends about a fifth more
-/// when its queue drains after a pause, and a session that is closed for it comes back only to be overrun again. Half
-/// as much again keeps memory bounded; a window too small for the broker to lose count of gets no such room.
-fn overrun(receive_maximum: u16) -> usize {
-    if receive_maximum < 32 { 0 } else { usize::from(receive_maximum) / 2 }
-}
-
 impl Session {
     /// Takes packets off `input` until a message is to be routed. `None`: more bytes are needed, or nothing may be
     /// handed out for now; so call it again after bytes, after receipts and after the end of a pause.
@@ -112,7 +105,8 @@ impl Session {
         }
         let limit = self.source.receive_maximum;
         if self.codec.protocol() == Protocol::V5
-            && self.window.in_flight() + self.open_ids.unreleased() >= usize::from(limit) + overrun(limit)
+            && self.window.in_flight() + self.open_ids.unreleased() >= usize::from(limit)
+            && !self.bears_overrun()
         {
             return Err(Violation::ReceiveMaximum { limit });
         }
