@@ -15,6 +15,7 @@ const MESSAGES: usize = 1_500;
 
 fn source(version: Version) -> Source {
     Source {
+        sys: false,
         name: "bench".into(),
         urls: vec![Address { host: "127.0.0.1".into(), port: 1883 }],
         version,

@@ -3,7 +3,7 @@
 //! Records come in by [`Lane::handle_record`] and leave by [`Lane::poll_ready`], in order for each partition. The lane
 //! holds the batch: it is due when all that a session may have in flight is here, when it is full, or after `linger`.
 //! Delivery reports come in by [`Lane::handle_report`] and leave as receipts. A partition whose record failed for a
-//! while is retried by [`retry`]; nothing overtakes what failed.
+//! while is retried by `retry`; nothing overtakes what failed.
 
 mod driver;
 #[expect(clippy::module_inception, reason = "the state machine gives the folder its name")]

@@ -55,7 +55,7 @@ pub struct Traffic {
     pub records: u64,
     /// Receipts sent.
     pub receipts: u64,
-    /// Times a record came back: its ring was full, or [`OUTSTANDING`] records of its pair had no receipt.
+    /// Times a record came back: its ring was full, or `OUTSTANDING` records of its pair had no receipt.
     pub full: u64,
 }
 
@@ -121,7 +121,7 @@ impl Port {
     /// Sends a record to the lane of another shard; [`Port::ring`] tells that shard.
     ///
     /// # Errors
-    /// Gives the record back when the ring is full or [`OUTSTANDING`] records of this pair wait for their receipt.
+    /// Gives the record back when the ring is full or `OUTSTANDING` records of this pair wait for their receipt.
     pub fn send(&mut self, to: usize, record: Record) -> Result<(), Record> {
         let Some(pair) = self.outgoing[to].as_mut() else {
             return Err(record);
