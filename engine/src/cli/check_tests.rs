@@ -132,6 +132,7 @@ fn what_can_be_expected_is_window_over_round_trip() {
         "kafka: ***:9092 answer in 0.600 ms",
         "kafka: topic *** has 9 partitions",
         "kafka: topic ais: it does not exist",
+        "kafka: topic ***: replication 1",
         "source ***: window 8192 ÷ round trip 1.000 ms = at most 8192000 msg/s for each session; at 50000 msg/s a broker's queue of 1000 messages for each session lasts 40 ms",
     ];
     assert_eq!(lines, expected);
