@@ -20,7 +20,7 @@ fn turn(lane: &mut Lane, now: Instant, inside: &mut Vec<Record>) {
         let ticket = Ticket::new(0, 0, 0, position);
         let partition = position % PARTITIONS;
         let record =
-            Record { ticket, topic: TopicId(0), route: RouteId(0), partition, key: None, value: None, headers: None };
+            Record { ticket, topic: TopicId(0), route: RouteId(0), partition, key: None, value: None, mqtt_topic: None, extra: None };
         lane.handle_record(now, record);
     }
     while let Some(ready) = lane.poll_ready(now) {

@@ -13,13 +13,16 @@ const GENERATION_BITS: u32 = 12;
 const POSITION_BITS: u32 = 32;
 const _: () = assert!(SHARD_BITS + SLOT_BITS + GENERATION_BITS + POSITION_BITS == 64);
 
+/// The shard of a ticket that names a record of the spool instead of a session's message.
+const SPOOL: usize = (1 << SHARD_BITS) - 1;
 /// Most shards of one process: what a [`Ticket`] can name.
-pub const MAX_SHARDS: usize = 1 << SHARD_BITS;
+pub const MAX_SHARDS: usize = SPOOL;
 /// Most sessions of one shard: what a [`Ticket`] can name.
 pub const MAX_SLOTS: usize = 1 << SLOT_BITS;
 
 /// Which PUBLISH a record came from: shard, session slot, session generation and position in the session's
-/// window. It is at the same time the opaque value of the delivery report, so that nothing has to be looked up.
+/// window, so that nothing has to be looked up when its receipt comes back. A record that lies in the spool carries its
+/// sequence number there instead: the receipt for its session leaves when it is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
@@ -61,16 +64,17 @@ impl Ticket {
         self.0 as u32
     }
 
-    /// The ticket as the opaque value of a delivery report.
+    /// The ticket of a record that lies in the spool of its lane's shard.
     #[must_use]
-    pub fn to_bits(self) -> u64 {
-        self.0
+    pub fn spooled(sequence: u64) -> Ticket {
+        debug_assert!(sequence >> (64 - SHARD_BITS) == 0);
+        Ticket((SPOOL as u64) << (64 - SHARD_BITS) | sequence)
     }
 
-    /// The ticket of a delivery report's opaque value.
+    /// The sequence number in the spool, for a record that lies there.
     #[must_use]
-    pub fn from_bits(bits: u64) -> Ticket {
-        Ticket(bits)
+    pub fn sequence(self) -> Option<u64> {
+        (self.shard() == SPOOL).then_some(self.0 & (u64::MAX >> SHARD_BITS))
     }
 }
 
@@ -137,6 +141,15 @@ impl RouteId {
 /// Record headers: names and values, in order.
 pub type Headers = Vec<(Text, Payload)>;
 
+/// What only some records have; the others cost nothing for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// Headers.
+    pub headers: Headers,
+    /// When the message was received, in milliseconds since 1970; `None` is now.
+    pub time: Option<u64>,
+}
+
 /// A Kafka record on its way to the lane of its partition. Small, because rings move it by value.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -152,8 +165,24 @@ pub struct Record {
     pub key: Option<Payload>,
     /// The value; `None` is a tombstone.
     pub value: Option<Payload>,
-    /// Headers; `None` is none and costs nothing.
-    pub headers: Option<Box<Headers>>,
+    /// The MQTT topic; `None` where it is the key.
+    pub mqtt_topic: Option<Text>,
+    /// Headers and time; `None` is no headers, now.
+    pub extra: Option<Box<Extra>>,
+}
+
+impl Record {
+    /// The MQTT topic that the message was published to.
+    #[must_use]
+    pub fn mqtt_topic(&self) -> &[u8] {
+        self.mqtt_topic.as_ref().map(Text::as_slice).or(self.key.as_deref()).unwrap_or_default()
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &[(Text, Payload)] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.headers)
+    }
 }
 
 /// Why a record was dropped instead of delivered. Closed: each is a metric label.
@@ -228,14 +257,15 @@ mod tests {
 
     #[test]
     fn ticket_keeps_its_parts() {
-        let ticket = Ticket::new(255, 4095, 4095, u32::MAX);
+        let ticket = Ticket::new(254, 4095, 4095, u32::MAX);
         assert_eq!(
             (ticket.shard(), ticket.slot(), ticket.generation(), ticket.position()),
-            (255, 4095, 4095, u32::MAX)
+            (254, 4095, 4095, u32::MAX)
         );
         let ticket = Ticket::new(1, 2, 3, 4);
-        assert_eq!(Ticket::from_bits(ticket.to_bits()), ticket);
         assert_eq!((ticket.shard(), ticket.slot(), ticket.generation(), ticket.position()), (1, 2, 3, 4));
+        assert_eq!(ticket.sequence(), None);
+        assert_eq!(Ticket::spooled((1 << 56) - 1).sequence(), Some((1 << 56) - 1));
     }
 
     #[test]

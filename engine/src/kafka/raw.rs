@@ -19,7 +19,8 @@ use super::{
     topics::Topics,
 };
 use crate::{
-    message::{Headers, Record, TopicId},
+    message::{Record, TopicId},
+    mqtt::{Payload, Text},
     ring::Doorbell,
     settings::Settings,
 };
@@ -183,7 +184,7 @@ impl Producer {
         let rkt = self.topic(topic, partition);
         while left > 0 {
             let taken = match records.front() {
-                Some(record) if record.headers.is_some() => {
+                Some(record) if record.extra.is_some() => {
                     self.produce_one(rkt, topic, partition, records, &mut refused)
                 }
                 _ => self.produce_run(rkt, topic, partition, records, left.min(CHUNK), &mut refused),
@@ -195,7 +196,7 @@ impl Producer {
         }
     }
 
-    /// Produces the longest run at the front without headers and of one kind of value. `None` on a hold.
+    /// Produces the longest run at the front without headers or a time, and of one kind of value. `None` on a hold.
     fn produce_run(
         &mut self,
         rkt: *mut rd::rd_kafka_topic_t,
@@ -207,13 +208,15 @@ impl Producer {
     ) -> Option<usize> {
         let inline = |record: &Record| record.value.as_ref().is_some_and(|value| value.is_inline());
         let copy = records.front().is_some_and(inline);
+        let in_flight = &mut self.topics[usize::from(topic.0)].as_mut().expect("opened").partitions[partition as usize];
         self.messages.clear();
         self.messages.extend(
             records
                 .iter()
                 .take(most)
-                .take_while(|record| record.headers.is_none() && inline(record) == copy)
-                .map(message),
+                .take_while(|record| record.extra.is_none() && inline(record) == copy)
+                .zip(in_flight.next_order()..)
+                .map(|(record, order)| message(record, order)),
         );
         let count = self.messages.len();
         // The address of an inline value moves with the record: librdkafka copies those few bytes.
@@ -224,7 +227,6 @@ impl Producer {
         unsafe {
             rd::rd_kafka_produce_batch(rkt, partition as i32, flags, self.messages.as_mut_ptr(), count as i32);
         }
-        let in_flight = &mut self.topics[usize::from(topic.0)].as_mut().expect("opened").partitions[partition as usize];
         let mut held = false;
         for (message, record) in self.messages.drain(..).zip(records.drain(..count)) {
             let code = RDKafkaErrorCode::from(message.err);
@@ -235,15 +237,15 @@ impl Producer {
             }
             let verdict = refusal(code);
             held |= matches!(verdict, Verdict::Hold(_));
+            let order = in_flight.next_order();
             in_flight.records.push_back(None);
-            let order = in_flight.first + in_flight.records.len() as u64 - 1;
             refused(Report { record, order, verdict });
         }
         in_flight.trim();
         (!held).then_some(count)
     }
 
-    /// Produces the front record with its headers. `None` on a hold.
+    /// Produces the front record with its headers and its time. `None` on a hold.
     fn produce_one(
         &mut self,
         rkt: *mut rd::rd_kafka_topic_t,
@@ -253,15 +255,15 @@ impl Producer {
         refused: &mut impl FnMut(Report),
     ) -> Option<usize> {
         let record = records.pop_front()?;
-        let code = produce_with_headers(self.rk, rkt, partition, &record);
         let in_flight = &mut self.topics[usize::from(topic.0)].as_mut().expect("opened").partitions[partition as usize];
+        let order = in_flight.next_order();
+        let code = produce_with_extra(self.rk, rkt, partition, order, &record);
         if code == RDKafkaErrorCode::NoError {
             in_flight.records.push_back(Some(record));
             self.in_flight += 1;
             return Some(1);
         }
         in_flight.records.push_back(None);
-        let order = in_flight.first + in_flight.records.len() as u64 - 1;
         in_flight.trim();
         let verdict = refusal(code);
         refused(Report { record, order, verdict });
@@ -328,7 +330,8 @@ impl Producer {
                 };
                 let Some(topic) = self.topics.get_mut(index).and_then(Option::as_mut) else { continue };
                 let Some(in_flight) = topic.partitions.get_mut(message.partition as usize) else { continue };
-                if let Some((order, record)) = in_flight.take(message._private as u64) {
+                let order = message._private as u64;
+                if let Some(record) = in_flight.take(order) {
                     self.in_flight -= 1;
                     report(Report { record, order, verdict: verdict(message.err.into()) });
                 }
@@ -377,16 +380,17 @@ impl Drop for Producer {
 }
 
 impl InFlight {
-    /// Takes the record of that ticket: nearly always the oldest, because a partition confirms in order.
-    fn take(&mut self, ticket: u64) -> Option<(u64, Record)> {
-        let place = self
-            .records
-            .iter()
-            .position(|slot| slot.as_ref().is_some_and(|record| record.ticket.to_bits() == ticket))?;
-        let record = self.records[place].take()?;
-        let order = self.first + place as u64;
+    /// The order of the next record: the opaque value of its delivery report, so that nothing has to be looked up.
+    fn next_order(&self) -> u64 {
+        self.first + self.records.len() as u64
+    }
+
+    /// Takes the record of that order; `None` if it was taken before.
+    fn take(&mut self, order: u64) -> Option<Record> {
+        let place = usize::try_from(order.checked_sub(self.first)?).ok()?;
+        let record = self.records.get_mut(place)?.take();
         self.trim();
-        Some((order, record))
+        record
     }
 
     fn trim(&mut self) {
@@ -397,8 +401,8 @@ impl InFlight {
     }
 }
 
-/// A record as librdkafka's message, without its headers.
-fn message(record: &Record) -> rd::rd_kafka_message_t {
+/// A record as librdkafka's message, without what is extra.
+fn message(record: &Record, order: u64) -> rd::rd_kafka_message_t {
     let (key, key_len) = bytes(record.key.as_deref());
     let (payload, len) = bytes(record.value.as_deref());
     rd::rd_kafka_message_t {
@@ -410,7 +414,7 @@ fn message(record: &Record) -> rd::rd_kafka_message_t {
         key,
         key_len,
         offset: 0,
-        _private: record.ticket.to_bits() as *mut c_void,
+        _private: order as *mut c_void,
     }
 }
 
@@ -421,10 +425,11 @@ fn bytes(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
     }
 }
 
-fn produce_with_headers(
+fn produce_with_extra(
     rk: *mut rd::rd_kafka_t,
     rkt: *mut rd::rd_kafka_topic_t,
     partition: u32,
+    order: u64,
     record: &Record,
 ) -> RDKafkaErrorCode {
     use rd::rd_kafka_vtype_t as V;
@@ -432,7 +437,9 @@ fn produce_with_headers(
     let inline = record.value.as_ref().is_some_and(|value| value.is_inline());
     let (key, key_len) = bytes(record.key.as_deref());
     let (value, len) = bytes(record.value.as_deref());
-    let headers = native_headers(record.headers.as_deref());
+    let headers = native_headers(record.headers());
+    // 0 is now.
+    let time = record.extra.as_ref().and_then(|extra| extra.time).unwrap_or(0);
     let mem = |ptr, size| U { mem: rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr, size } };
     let vus = [
         (V::RD_KAFKA_VTYPE_RKT, U { rkt }),
@@ -440,7 +447,8 @@ fn produce_with_headers(
         (V::RD_KAFKA_VTYPE_KEY, mem(key, key_len)),
         (V::RD_KAFKA_VTYPE_VALUE, mem(value, len)),
         (V::RD_KAFKA_VTYPE_MSGFLAGS, U { i: if inline { rd::RD_KAFKA_MSG_F_COPY } else { 0 } }),
-        (V::RD_KAFKA_VTYPE_OPAQUE, U { ptr: record.ticket.to_bits() as *mut c_void }),
+        (V::RD_KAFKA_VTYPE_OPAQUE, U { ptr: order as *mut c_void }),
+        (V::RD_KAFKA_VTYPE_TIMESTAMP, U { i64_: time as i64 }),
         (V::RD_KAFKA_VTYPE_HEADERS, U { headers }),
     ]
     .map(|(vtype, u)| rd::rd_kafka_vu_t { vtype, u });
@@ -457,8 +465,7 @@ fn produce_with_headers(
     }
 }
 
-fn native_headers(headers: Option<&Headers>) -> *mut rd::rd_kafka_headers_t {
-    let headers = headers.map(Vec::as_slice).unwrap_or_default();
+fn native_headers(headers: &[(Text, Payload)]) -> *mut rd::rd_kafka_headers_t {
     // SAFETY: librdkafka copies names and values within each call.
     unsafe {
         let native = rd::rd_kafka_headers_new(headers.len());

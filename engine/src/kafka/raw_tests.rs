@@ -19,8 +19,7 @@ use rdkafka::{
 use super::*;
 use crate::{
     kafka::{HoldReason, Topics},
-    message::{DropReason, RouteId, Ticket},
-    mqtt::{Payload, Text},
+    message::{DropReason, Extra, RouteId, Ticket},
     shard::clock,
 };
 
@@ -34,8 +33,8 @@ impl Wake for Unpark {
     }
 }
 
-/// Key, value and headers.
-type Consumed = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+/// Key, value, headers and time.
+type Consumed = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, Option<i64>);
 
 struct World {
     producer: Producer,
@@ -64,7 +63,8 @@ impl World {
             partition: 0,
             key: Some(Payload::from("key")),
             value: value.map(Payload::copy_from_slice),
-            headers: None,
+            mqtt_topic: None,
+            extra: None,
         }
     }
 
@@ -112,7 +112,8 @@ impl World {
                         .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()))
                         .collect()
                 });
-                (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec), headers)
+                let (key, value) = (message.key().map(<[u8]>::to_vec), message.payload().map(<[u8]>::to_vec));
+                (key, value, headers, message.timestamp().to_millis())
             })
             .collect()
     }
@@ -131,8 +132,9 @@ fn values_of_every_kind_arrive_in_order_and_records_come_back() {
     let mut records: Vec<Record> =
         values.iter().enumerate().map(|(position, value)| world.record(position as u32, *value)).collect();
     records[1].key = None;
-    records[4].headers = Some(Box::new(vec![(Text::from("name"), Payload::from("value"))]));
-    records[5].headers = Some(Box::new(vec![(Text::from("empty"), Payload::from(""))]));
+    let header = |name: &'static str, value: &'static str| vec![(Text::from(name), Payload::from(value))];
+    records[4].extra = Some(Box::new(Extra { headers: header("name", "value"), time: Some(1) }));
+    records[5].extra = Some(Box::new(Extra { headers: header("empty", ""), time: None }));
     assert!(world.produce(records).is_empty());
     assert_eq!(world.producer.records().count(), 7);
     let (reports, _) = world.reports(7);
@@ -146,6 +148,8 @@ fn values_of_every_kind_arrive_in_order_and_records_come_back() {
     }
     assert_eq!(consumed[4].2, [("name".to_owned(), b"value".to_vec())]);
     assert_eq!(consumed[5].2, [("empty".to_owned(), Vec::new())]);
+    assert_eq!(consumed[4].3, Some(1), "a record from the spool keeps its time");
+    assert!(consumed[5].3 > Some(1), "any other has the time of its production");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl World {
     fn record(&mut self, partition: u32, position: u32) {
         let ticket = Ticket::new(0, 0, 0, position);
         let record =
-            Record { ticket, topic: TOPIC, route: RouteId(0), partition, key: None, value: None, headers: None };
+            Record { ticket, topic: TOPIC, route: RouteId(0), partition, key: None, value: None, mqtt_topic: None, extra: None };
         self.lane.handle_record(self.now, record);
     }
 

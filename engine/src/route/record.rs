@@ -1,7 +1,7 @@
 //! From a PUBLISH to a Kafka record: everything is moved, nothing is copied.
 
 use crate::{
-    message::{DropReason, Headers, Publish, Qos, Record, Ticket},
+    message::{DropReason, Extra, Headers, Publish, Qos, Record, Ticket},
     mqtt::{Payload, Text},
     route::{Entry, Key},
     settings::{Empty, HeaderSet, Route},
@@ -44,11 +44,11 @@ pub fn record(ticket: Ticket, publish: Publish, entry: &Entry<'_>, route: &Route
         ];
         headers.extend(own.map(|(name, value)| (Text::from_static(name), value)));
     }
-    let key = match &entry.key {
-        Key::None => None,
-        Key::Topic => Some(publish.topic.into_bytes()),
-        Key::Part(range) => Some(publish.topic.as_bytes().slice(range.clone())),
-        Key::Rendered(key) => Some((*key).clone()),
+    let (key, mqtt_topic) = match &entry.key {
+        Key::Topic => (Some(publish.topic.into_bytes()), None),
+        Key::None => (None, Some(publish.topic)),
+        Key::Part(range) => (Some(publish.topic.as_bytes().slice(range.clone())), Some(publish.topic)),
+        Key::Rendered(key) => (Some((*key).clone()), Some(publish.topic)),
     };
     Ok(Record {
         ticket,
@@ -57,7 +57,8 @@ pub fn record(ticket: Ticket, publish: Publish, entry: &Entry<'_>, route: &Route
         partition: entry.partition,
         key,
         value,
-        headers: (!headers.is_empty()).then(|| Box::new(headers)),
+        mqtt_topic,
+        extra: (!headers.is_empty()).then(|| Box::new(Extra { headers, time: None })),
     })
 }
 

@@ -41,8 +41,7 @@ fn entry(key: Key<'_>) -> Entry<'_> {
 }
 
 fn headers(record: &Record) -> Vec<(&str, &[u8])> {
-    let headers = record.headers.iter().flat_map(|headers| headers.iter());
-    headers.map(|(name, value)| (name.as_str(), &value[..])).collect()
+    record.headers().iter().map(|(name, value)| (name.as_str(), &value[..])).collect()
 }
 
 #[test]
@@ -53,7 +52,7 @@ fn topic_and_payload_are_moved() {
     let record = record(ticket(), publish, &entry(Key::Topic), &route(Empty::Value, HeaderSet::User)).unwrap();
     assert_eq!(record.key.as_ref().unwrap().as_ptr(), topic);
     assert_eq!(record.value.as_ref().unwrap().as_ptr(), payload);
-    assert!(record.headers.is_none());
+    assert!(record.extra.is_none());
     assert_eq!((record.ticket, record.route, record.topic, record.partition), (ticket(), RouteId(5), TopicId(6), 8));
 }
 
@@ -117,7 +116,7 @@ fn no_header_is_no_headers() {
     let mut publish = publish("a", b"x");
     publish.properties = Some(Box::new(Properties { subscription_ids: vec![1], ..Properties::default() }));
     let record = record(ticket(), publish, &entry(Key::Topic), &route(Empty::Value, HeaderSet::User)).unwrap();
-    assert!(record.headers.is_none());
+    assert!(record.extra.is_none());
 }
 
 #[test]
