@@ -1,0 +1,366 @@
+//! What a crash left: which records are durable, what is a torn tail and what is damage.
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use crate::{
+    Gap, Log, Name, OpenError, Position, Sequence, Warning,
+    budget::count,
+    disk::{Disk, File},
+    format::{
+        BLOCK, SECTOR, block_up,
+        cursor::{self, Cursor},
+        meta::Unusable,
+        segment::{BEGUN, DATA, Footer, Header, data_end},
+    },
+    log::Start,
+    options::RESERVED,
+    segment::{CURSOR, CURSOR_NEW, Condition, Named, Open, Segment, file_name, free_name, named},
+    spool::{Ledger, QUARANTINE, Shared, io_error, sync_folder},
+    survey::{Survey, Tally, survey},
+    upkeep::{Plan, set_aside, zero},
+};
+
+/// What was found when a log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Where the first record lies that is not yet delivered.
+    pub start: Position,
+    /// The last record that is durable.
+    pub synced: Sequence,
+    /// Records that are not yet delivered.
+    pub backlog: u64,
+    /// Whether a torn tail was cut: it had never been acknowledged.
+    pub torn: bool,
+    /// What had been durable and is damaged or gone.
+    pub gaps: Vec<Gap>,
+    /// Whether anything that had been durable is damaged, be it only a copy of a header.
+    pub degraded: bool,
+    /// What else is not as it should be.
+    pub warnings: Vec<Warning>,
+}
+
+/// A segment's file, looked at.
+struct Found<D: Disk> {
+    file: D::File,
+    header: Header,
+    /// A copy of the header, or the file's length, is not what it was.
+    damaged: bool,
+    whole: bool,
+    footer: Option<Footer>,
+    survey: Survey,
+}
+
+/// Opening one log, step by step.
+struct Opening<D: Disk> {
+    shared: Arc<Shared<D>>,
+    name: Name,
+    folder: PathBuf,
+    recovery: Recovery,
+    cursor: Cursor,
+    cursor_file: Option<Arc<D::File>>,
+    free: Vec<u64>,
+    next_id: u64,
+    files: u64,
+    rewrite_folder: bool,
+}
+
+pub(crate) fn recover<D: Disk>(
+    shared: Arc<Shared<D>>,
+    name: Name,
+    ledger: Arc<Ledger>,
+) -> Result<(Log<D>, Recovery), OpenError> {
+    let folder = shared.folder(name);
+    shared.disk.create_folder(&folder).map_err(io_error("make the folder", &folder))?;
+    sync_folder(&shared.disk, &shared.root).map_err(io_error("sync the folder", &shared.root))?;
+    let mut opening = Opening {
+        shared,
+        name,
+        folder,
+        recovery: Recovery::default(),
+        cursor: Cursor::default(),
+        cursor_file: None,
+        free: Vec::new(),
+        next_id: 1,
+        files: 0,
+        rewrite_folder: false,
+    };
+    let found = opening.look()?;
+    opening.decide(found, ledger)
+}
+
+impl<D: Disk> Opening<D> {
+    fn look(&mut self) -> Result<Vec<Found<D>>, OpenError> {
+        let disk = self.shared.disk.clone();
+        let mut found = Vec::new();
+        let names = disk.list(&self.folder).map_err(io_error("list", &self.folder))?;
+        self.read_cursor().map_err(io_error("read the cursor in", &self.folder))?;
+        for file in names {
+            let path = self.folder.join(&file);
+            match named(&file) {
+                Named::Segment(id) => {
+                    self.next_id = self.next_id.max(id + 1);
+                    found.extend(self.load(id)?);
+                }
+                Named::Free(id) => {
+                    self.next_id = self.next_id.max(id + 1);
+                    self.load_free(id).map_err(io_error("examine", &path))?;
+                }
+                Named::Cursor if file == CURSOR_NEW => {
+                    disk.remove(&path).map_err(io_error("remove", &path))?;
+                }
+                Named::Cursor => {}
+                Named::Unknown => self.recovery.warnings.push(Warning::Unknown(path)),
+            }
+        }
+        let empty = found.is_empty() && self.free.is_empty();
+        if self.cursor.counter == 0 && !empty && self.cursor_file.is_some() {
+            self.recovery.warnings.push(Warning::Cursor(self.folder.join(CURSOR)));
+        }
+        Ok(found)
+    }
+
+    fn read_cursor(&mut self) -> io::Result<()> {
+        let file = match self.shared.disk.open(&self.folder.join(CURSOR)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = vec![0; usize::try_from(cursor::SIZE).expect("two blocks")];
+        let count = file.read_at(&mut bytes, 0)?;
+        let block = usize::try_from(BLOCK).expect("a block");
+        let ours = |slot: &Cursor| slot.spool == self.shared.spool && slot.log == self.name.number();
+        let slots = [&bytes[..block], &bytes[block..]].into_iter().filter_map(Cursor::decode).filter(ours);
+        if let Some(cursor) = slots.max_by_key(|slot| slot.counter) {
+            self.cursor = cursor;
+            self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
+        }
+        // A shorter file would have to grow to take a slot: it is made again instead.
+        self.cursor_file = Some(Arc::new(file)).filter(|_| count == bytes.len());
+        Ok(())
+    }
+
+    fn load_free(&mut self, id: u64) -> io::Result<()> {
+        let (disk, path) = (&self.shared.disk, self.folder.join(free_name(id)));
+        let status = disk.open_read(&path)?.status()?;
+        if status.size == self.shared.options.segment {
+            self.free.push(id);
+            self.files += status.size;
+            return Ok(());
+        }
+        disk.remove(&path)
+    }
+
+    /// A segment's header and footer; a file that is none of this log's is set aside.
+    fn load(&mut self, id: u64) -> Result<Option<Found<D>>, OpenError> {
+        let path = self.folder.join(file_name(id));
+        let file = self.shared.disk.open(&path).map_err(io_error("open", &path))?;
+        let mut sectors = [[0; SECTOR]; 2];
+        for (sector, at) in sectors.iter_mut().zip([0, BEGUN]) {
+            // What cannot be read is damaged.
+            let _ = file.read_at(sector, at);
+        }
+        let blank = sectors[1].iter().all(|&byte| byte == 0);
+        let mut headers = [None; 2];
+        for (header, sector) in headers.iter_mut().zip(&sectors) {
+            match Header::decode(sector) {
+                Ok(read) => *header = Some(read),
+                Err(Unusable::Unknown(version)) => return Err(OpenError::Version { path, version }),
+                Err(Unusable::Damaged) => {}
+            }
+        }
+        let ours =
+            |header: &Header| header.spool == self.shared.spool && header.log == self.name.number() && header.id == id;
+        let [prepared, begun] = headers.map(|header| header.filter(ours));
+        let Some(header) = begun.or(prepared) else {
+            let quarantine = self.shared.root.join(QUARANTINE).join(self.name.to_string());
+            set_aside(&self.shared.disk, &quarantine, &path).map_err(io_error("quarantine", &path))?;
+            self.rewrite_folder = true;
+            self.recovery.degraded = true;
+            self.recovery.warnings.push(Warning::Quarantined(path));
+            return Ok(None);
+        };
+        let whole = file.status().map_err(io_error("examine", &path))?.size >= header.size;
+        let mut footer = [0; SECTOR];
+        let _ = file.read_at(&mut footer, data_end(header.size));
+        let footer = Footer::decode(&footer, header.seed()).filter(|_| whole);
+        let damaged = prepared.is_none() || (begun.is_none() && !blank);
+        self.files += header.size;
+        Ok(Some(Found { file, header, damaged, whole, footer, survey: Survey::default() }))
+    }
+
+    fn decide(mut self, mut found: Vec<Found<D>>, ledger: Arc<Ledger>) -> Result<(Log<D>, Recovery), OpenError> {
+        let durable = self.survey(&mut found).map_err(io_error("scan", &self.folder))?;
+        let (segments, active) = self.classify(found, durable)?;
+        let mut start = self.start(segments, ledger, durable);
+        if let Some((file, torn)) = active {
+            let segment = start.segments.back_mut().expect("the active segment");
+            let path = self.folder.join(segment.file_name());
+            start.open = Some(reopen(file, segment, torn).map_err(io_error("reopen", &path))?);
+        }
+        if self.rewrite_folder {
+            sync_folder(&start.shared.disk, &start.folder).map_err(io_error("sync the folder", &start.folder))?;
+        }
+        let log = Log::new(start);
+        self.recovery.start = log.start();
+        self.recovery.synced = log.synced;
+        self.recovery.backlog = log.synced - log.delivered;
+        Ok((log, self.recovery))
+    }
+
+    /// Scans what has no footer, the newest first; returns the highest sequence that some witness calls durable.
+    fn survey(&self, found: &mut [Found<D>]) -> io::Result<Sequence> {
+        let mut durable = self.cursor.synced;
+        let mut upper = Sequence::MAX;
+        for found in found.iter_mut().rev() {
+            let base = found.header.begun.map(|begun| begun.base);
+            found.survey = match found.footer {
+                Some(footer) => Survey::of_footer(&footer),
+                None => survey(&found.file, &found.header, upper)?,
+            };
+            durable = durable.max(found.survey.durable).max(base.unwrap_or(1) - 1);
+            found.survey.upper = upper;
+            upper = base.or(found.survey.first()).map_or(upper, |base| base - 1);
+        }
+        Ok(durable)
+    }
+
+    /// Torn or damaged, for each segment from the oldest on.
+    #[expect(clippy::type_complexity, reason = "the segments, and what is needed to go on writing the last one")]
+    fn classify(
+        &mut self,
+        found: Vec<Found<D>>,
+        durable: Sequence,
+    ) -> Result<(VecDeque<Segment>, Option<(D::File, bool)>), OpenError> {
+        let mut segments: VecDeque<Segment> = VecDeque::new();
+        let mut active = None;
+        let mut expected = (self.cursor.counter > 0).then_some(self.cursor.delivered + 1);
+        for found in found {
+            let base = found.header.begun.map(|begun| begun.base).or(found.survey.first());
+            let known = durable.min(found.survey.upper);
+            let verdict = found.survey.judge(base.unwrap_or(Sequence::MAX), known);
+            if verdict.tally.records == 0 && verdict.gaps.is_empty() {
+                self.spare(&found)?;
+                continue;
+            }
+            let first = base.unwrap_or(verdict.tally.first);
+            // Before the cursor nothing is missed.
+            if let Some(expected) = expected.filter(|&expected| expected < first) {
+                self.recovery.gaps.push(Gap { first: expected, last: first - 1 });
+            }
+            let damaged = found.damaged || !verdict.gaps.is_empty();
+            let delivered = self.cursor.delivered;
+            self.recovery.gaps.extend(verdict.gaps.iter().filter(|gap| gap.last > delivered));
+            self.recovery.torn |= verdict.torn;
+            self.recovery.degraded |= damaged;
+            let last = verdict.gaps.last().map_or(verdict.tally.last, |gap| gap.last.max(verdict.tally.last));
+            expected = Some(expected.unwrap_or(1).max(last + 1));
+            let usable = found.whole && found.footer.is_none() && !damaged;
+            let condition = match (damaged, found.footer) {
+                (true, _) => Condition::Damaged,
+                (false, Some(_)) => Condition::Sealed,
+                (false, None) if found.whole => Condition::Complete,
+                (false, None) => Condition::Fenced,
+            };
+            segments.push_back(segment(&found, first, last, &verdict.tally, condition));
+            if found.footer.is_none() {
+                found.file.sync().map_err(io_error("sync a segment in", &self.folder))?;
+            }
+            active = usable.then_some((found.file, verdict.torn));
+        }
+        if let Some(expected) = expected.filter(|&expected| expected <= durable) {
+            self.recovery.gaps.push(Gap { first: expected, last: durable });
+            active = None;
+        }
+        if active.is_some() {
+            segments.back_mut().expect("just found").condition = Condition::Active;
+        }
+        self.recovery.degraded |= !self.recovery.gaps.is_empty();
+        Ok((segments, active))
+    }
+
+    /// Nothing was ever durable in it: its file waits for another life.
+    fn spare(&mut self, found: &Found<D>) -> Result<(), OpenError> {
+        let (disk, id) = (&self.shared.disk, found.header.id);
+        let path = self.folder.join(file_name(id));
+        if found.whole && found.header.size == self.shared.options.segment {
+            disk.rename(&path, &self.folder.join(free_name(id))).map_err(io_error("rename", &path))?;
+            self.free.push(id);
+        } else {
+            disk.remove(&path).map_err(io_error("remove", &path))?;
+            self.files -= found.header.size;
+        }
+        self.rewrite_folder = true;
+        Ok(())
+    }
+
+    fn start(&self, segments: VecDeque<Segment>, ledger: Arc<Ledger>, durable: Sequence) -> Start<D> {
+        let last = segments.back().map_or(0, |segment| segment.last);
+        let synced = last.max(durable).max(self.cursor.delivered);
+        let first = segments.front().map_or(synced + 1, |segment| segment.first);
+        let delivered = if self.cursor.counter == 0 || segments.is_empty() { first - 1 } else { self.cursor.delivered };
+        let counters = &ledger.counters;
+        count(&counters.torn_tails, self.recovery.torn.into());
+        count(&counters.corrupt_records, self.recovery.gaps.iter().map(Gap::records).sum());
+        ledger.degraded.store(self.recovery.degraded, Relaxed);
+        let occupied = self.files.max(RESERVED * self.shared.options.segment);
+        self.shared.budget.occupy(occupied);
+        let mut cursor = self.cursor;
+        // Without a valid cursor nothing is known to be delivered, but sequences before the first are gone.
+        cursor.delivered = cursor.delivered.max(delivered);
+        Start {
+            shared: Arc::clone(&self.shared),
+            name: self.name,
+            folder: self.folder.clone(),
+            ledger,
+            synced,
+            witnessed: durable.min(synced),
+            delivered,
+            segments,
+            open: None,
+            upkeep: Plan {
+                cursor,
+                cursor_file: self.cursor_file.clone(),
+                cursor_at: None,
+                cursor_asked: false,
+                free: self.free.clone(),
+                next_id: self.next_id,
+                files: self.files,
+                occupied,
+                check_at: None,
+                rest_until: None,
+                busy: false,
+            },
+        }
+    }
+}
+
+fn segment<D: Disk>(found: &Found<D>, first: Sequence, last: Sequence, tally: &Tally, condition: Condition) -> Segment {
+    let mut segment = Segment::new(found.header, first);
+    segment.last = last;
+    segment.records = tally.records;
+    segment.end = tally.end.max(DATA);
+    segment.oldest = tally.oldest;
+    segment.chain = tally.chain;
+    segment.condition = condition;
+    for &(sequence, offset) in found.survey.index.iter().filter(|&&(_, offset)| offset < tally.end) {
+        segment.remember(sequence, offset);
+    }
+    segment
+}
+
+/// Goes on writing the last segment, behind a torn tail that is wiped out first.
+fn reopen<D: Disk>(file: D::File, segment: &Segment, torn: bool) -> io::Result<Open<D>> {
+    let header = segment.header;
+    if torn {
+        let to = block_up(segment.end + header.reach).min(data_end(header.size));
+        zero(&file, segment.end, to)?;
+        file.sync()?;
+    }
+    let map = file.map(header.size)?;
+    Ok(Open { file: Arc::new(file), map, header, next: block_up(segment.end + 8) })
+}

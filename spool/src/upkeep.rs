@@ -1,0 +1,538 @@
+//! Everything around the groups: preparing segments, footers, the cursor, recycling, a look at the files.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Log, UpkeepError,
+    budget::count,
+    disk::{Disk, File},
+    format::{
+        BLOCK, SECTOR, Seed,
+        cursor::{self, Cursor},
+        segment::{DATA, Footer, Header, data_end},
+    },
+    options::RESERVED,
+    segment::{CURSOR, CURSOR_NEW, Condition, Open, Segment, file_name, free_name},
+    spool::{QUARANTINE, Shared, replace, sync_folder},
+};
+
+/// The cursor is written at most this often.
+const CURSOR_EVERY: Duration = Duration::from_millis(100);
+
+/// …unless so many records were delivered since.
+const CURSOR_RECORDS: u64 = 64 << 10;
+
+/// How often the files are looked at.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// After a piece of upkeep failed it rests so long.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// Written files that wait to become segments, beside the one that is prepared.
+const SPARES: usize = 1;
+
+/// Segments that one job lets go of.
+const FREED_AT_ONCE: usize = 16;
+
+/// Written at once when a file is made.
+const CHUNK: usize = 1 << 20;
+
+/// What upkeep there is, and when.
+#[derive(Debug)]
+pub(crate) struct Plan<D: Disk> {
+    /// As it is on the disk.
+    pub(crate) cursor: Cursor,
+    /// `None`: made anew with the next cursor.
+    pub(crate) cursor_file: Option<Arc<D::File>>,
+    pub(crate) cursor_at: Option<Instant>,
+    pub(crate) cursor_asked: bool,
+    /// Ids of the spares.
+    pub(crate) free: Vec<u64>,
+    pub(crate) next_id: u64,
+    /// Bytes of all files.
+    pub(crate) files: u64,
+    /// Bytes taken from the shared budget.
+    pub(crate) occupied: u64,
+    pub(crate) check_at: Option<Instant>,
+    pub(crate) rest_until: Option<Instant>,
+    pub(crate) busy: bool,
+}
+
+/// A piece of upkeep. Run it where blocking is allowed and hand the result back to the log.
+#[derive(Debug)]
+#[must_use = "the log does no other upkeep before this one is handed back"]
+pub struct Upkeep<D: Disk> {
+    shared: Arc<Shared<D>>,
+    folder: PathBuf,
+    quarantine: PathBuf,
+    task: Task<D>,
+}
+
+#[derive(Debug)]
+enum Task<D: Disk> {
+    Prepare { header: Header, spare: Option<u64> },
+    Spare { id: u64, size: u64 },
+    Seal { id: u64, seed: Seed, footer: Footer, size: u64 },
+    Cursor { cursor: Cursor, file: Option<Arc<D::File>> },
+    Free(Vec<(u64, Fate)>),
+    Check { sizes: Vec<(u64, u64)>, cursor: bool },
+}
+
+/// What becomes of a delivered segment's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Recycle,
+    Remove,
+    Quarantine,
+}
+
+/// A piece of upkeep that was run.
+#[derive(Debug)]
+#[must_use = "the log does no other upkeep before this one is handed back"]
+pub struct Kept<D: Disk>(Outcome<D>);
+
+#[derive(Debug)]
+enum Outcome<D: Disk> {
+    Prepared { used: Option<u64>, result: io::Result<Open<D>>, size: u64 },
+    Spared { id: u64, size: u64, result: io::Result<()> },
+    Sealed { id: u64, result: io::Result<()> },
+    Cursor { cursor: Cursor, result: io::Result<Arc<D::File>> },
+    Freed { done: Vec<(u64, Fate)>, result: io::Result<()> },
+    Checked(Option<PathBuf>),
+}
+
+impl<D: Disk> Log<D> {
+    /// The next piece of upkeep that is due, if none is under way.
+    pub fn poll_upkeep(&mut self, now: Instant) -> Option<Upkeep<D>> {
+        self.upkeep.check_at.get_or_insert(now + CHECK_EVERY);
+        if self.upkeep.busy {
+            return None;
+        }
+        let rested = self.upkeep.rest_until.is_none_or(|until| until <= now);
+        let task = rested.then(|| self.task(now)).flatten().or_else(|| self.check(now))?;
+        self.upkeep.busy = true;
+        let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
+        let quarantine = shared.root.join(QUARANTINE).join(self.name.to_string());
+        Some(Upkeep { shared, folder, quarantine, task })
+    }
+
+    fn task(&mut self, now: Instant) -> Option<Task<D>> {
+        self.upkeep.rest_until = None;
+        self.prepare()
+            .or_else(|| self.write_cursor(now))
+            .or_else(|| self.seal())
+            .or_else(|| self.free())
+            .or_else(|| self.spare())
+    }
+
+    fn prepare(&mut self) -> Option<Task<D>> {
+        if self.ready.is_some() || self.fenced {
+            return None;
+        }
+        let options = self.shared.options;
+        let spare = self.upkeep.free.pop();
+        if spare.is_none() && !self.take(options.segment) {
+            self.blocked = true;
+            return None;
+        }
+        let header = Header {
+            spool: self.shared.spool,
+            log: self.name.number(),
+            id: self.id(),
+            generation: 1,
+            size: options.segment,
+            reach: options.reach(),
+            begun: None,
+        };
+        Some(Task::Prepare { header, spare })
+    }
+
+    fn spare(&mut self) -> Option<Task<D>> {
+        let size = self.shared.options.segment;
+        if self.upkeep.free.len() >= SPARES || self.fenced || self.blocked || !self.take(size) {
+            return None;
+        }
+        Some(Task::Spare { id: self.id(), size })
+    }
+
+    fn id(&mut self) -> u64 {
+        self.upkeep.next_id += 1;
+        self.upkeep.next_id - 1
+    }
+
+    /// Takes bytes for another file: what is reserved for this log first, then what all share.
+    fn take(&mut self, size: u64) -> bool {
+        let files = self.upkeep.files + size;
+        if files > self.upkeep.occupied {
+            if !self.shared.budget.take(size) {
+                return false;
+            }
+            self.upkeep.occupied += size;
+        }
+        self.upkeep.files = files;
+        true
+    }
+
+    fn give(&mut self, size: u64) {
+        self.upkeep.files -= size;
+        let reserved = RESERVED * self.shared.options.segment;
+        let needed = self.upkeep.files.max(reserved);
+        if self.upkeep.occupied > needed {
+            self.shared.budget.give(self.upkeep.occupied - needed);
+            self.upkeep.occupied = needed;
+        }
+    }
+
+    /// Asks for the cursor to be written with the next piece of upkeep, however little was delivered since.
+    pub fn request_cursor(&mut self) {
+        self.upkeep.cursor_asked = true;
+    }
+
+    fn write_cursor(&mut self, now: Instant) -> Option<Task<D>> {
+        let news = self.delivered - self.upkeep.cursor.delivered;
+        if news == 0 {
+            self.upkeep.cursor_asked = false;
+            return None;
+        }
+        let early = self.upkeep.cursor_at.is_some_and(|last| now < last + CURSOR_EVERY);
+        if early && news < CURSOR_RECORDS && !std::mem::take(&mut self.upkeep.cursor_asked) {
+            return None;
+        }
+        self.upkeep.cursor_at = Some(now);
+        let (start, last) = (self.start(), self.segments.back());
+        let mut cursor = Cursor {
+            spool: self.shared.spool,
+            log: self.name.number(),
+            counter: self.upkeep.cursor.counter + 1,
+            delivered: self.delivered,
+            segment: start.segment,
+            offset: start.offset,
+            synced: self.synced,
+            synced_segment: last.map_or(0, |last| last.header.id),
+            synced_end: last.map_or(0, |last| last.end),
+        };
+        assert!(cursor.delivered <= self.delivered && cursor.delivered <= self.synced, "a cursor ahead is a loss");
+        if cfg!(bug = "cursor_ahead") {
+            cursor.delivered = self.synced;
+        }
+        Some(Task::Cursor { cursor, file: self.upkeep.cursor_file.clone() })
+    }
+
+    fn seal(&mut self) -> Option<Task<D>> {
+        let segment = self.segments.iter().find(|segment| segment.condition == Condition::Complete)?;
+        Some(Task::Seal {
+            id: segment.header.id,
+            seed: segment.seed(),
+            footer: segment.footer(),
+            size: segment.header.size,
+        })
+    }
+
+    fn free(&mut self) -> Option<Task<D>> {
+        let mut delivered = self.upkeep.cursor.delivered;
+        if cfg!(bug = "unlink_before_cursor") {
+            delivered = self.delivered;
+        }
+        let mut room = (SPARES + usize::from(self.ready.is_none())).saturating_sub(self.upkeep.free.len());
+        let size = self.shared.options.segment;
+        let freed: Vec<_> = self
+            .segments
+            .iter()
+            .filter(|segment| segment.condition != Condition::Active)
+            .filter(|segment| segment.is_empty() || segment.last <= delivered)
+            .filter(|segment| Arc::strong_count(&segment.readers) == 1)
+            .take(FREED_AT_ONCE)
+            .map(|segment| (segment.header.id, fate(segment, size, &mut room)))
+            .collect();
+        (!freed.is_empty()).then_some(Task::Free(freed))
+    }
+
+    fn check(&mut self, now: Instant) -> Option<Task<D>> {
+        self.upkeep.check_at.filter(|&at| at <= now)?;
+        self.upkeep.check_at = Some(now + CHECK_EVERY);
+        let sizes = self.segments.iter().map(|segment| &segment.header);
+        let sizes = sizes.chain(self.ready.as_ref().map(|open| &open.header));
+        let sizes = sizes.map(|header| (header.id, header.size)).collect();
+        Some(Task::Check { sizes, cursor: self.upkeep.cursor_file.is_some() })
+    }
+
+    pub(crate) fn upkeep_timeout(&self) -> Option<Instant> {
+        if self.upkeep.busy {
+            return None;
+        }
+        let waiting = self.delivered > self.upkeep.cursor.delivered;
+        let cursor = self.upkeep.cursor_at.filter(|_| waiting).map(|last| last + CURSOR_EVERY);
+        [cursor, self.upkeep.check_at, self.upkeep.rest_until].into_iter().flatten().min()
+    }
+
+    /// Takes a piece of upkeep back.
+    pub fn handle_upkeep(&mut self, now: Instant, kept: Kept<D>) -> Result<(), UpkeepError> {
+        assert!(std::mem::take(&mut self.upkeep.busy), "a piece of upkeep is handed back once");
+        let result = match kept.0 {
+            Outcome::Prepared { used, result, size } => self.prepared(used, result, size),
+            Outcome::Spared { id, size, result } => self.spared(id, size, result),
+            Outcome::Sealed { id, result } => self.sealed(id, result),
+            Outcome::Cursor { cursor, result } => self.cursor_written(cursor, result),
+            Outcome::Freed { done, result } => self.freed(&done, result),
+            Outcome::Checked(None) => Ok(()),
+            Outcome::Checked(Some(gone)) => {
+                self.fenced = true;
+                self.account();
+                return Err(UpkeepError::Gone(gone));
+            }
+        };
+        self.account();
+        result.map_err(|(what, source)| {
+            self.upkeep.rest_until = Some(now + RETRY_AFTER);
+            let path = self.folder.clone();
+            match is_space(&source) {
+                true => UpkeepError::Space { path, reason: source.to_string() },
+                false => UpkeepError::Io { what, path, source },
+            }
+        })
+    }
+
+    fn prepared(&mut self, used: Option<u64>, result: io::Result<Open<D>>, size: u64) -> Failed {
+        match result {
+            Ok(open) => {
+                self.ready = Some(open);
+                self.blocked = false;
+                if used.is_some() {
+                    count(&self.ledger.counters.recycled, 1);
+                }
+                Ok(())
+            }
+            Err(source) => {
+                self.blocked |= is_space(&source);
+                match used {
+                    // Still a spare, whatever its bytes are now.
+                    Some(id) => self.upkeep.free.push(id),
+                    None => self.give(size),
+                }
+                Err(("prepare a segment", source))
+            }
+        }
+    }
+
+    fn spared(&mut self, id: u64, size: u64, result: io::Result<()>) -> Failed {
+        match result {
+            Ok(()) => self.upkeep.free.push(id),
+            Err(source) => {
+                self.give(size);
+                return Err(("make a spare segment", source));
+            }
+        }
+        Ok(())
+    }
+
+    fn sealed(&mut self, id: u64, result: io::Result<()>) -> Failed {
+        let segment = self.segments.iter_mut().find(|segment| segment.header.id == id);
+        // Without a footer the segment is scanned at the next start; the file must not be synced a second time.
+        segment.expect("a segment is freed only when it is sealed").condition =
+            if result.is_ok() { Condition::Sealed } else { Condition::Fenced };
+        result.map_err(|source| ("write a segment's footer", source))
+    }
+
+    fn cursor_written(&mut self, cursor: Cursor, result: io::Result<Arc<D::File>>) -> Failed {
+        match result {
+            Ok(file) => {
+                self.upkeep.cursor = cursor;
+                self.upkeep.cursor_file = Some(file);
+                self.witnessed = self.witnessed.max(cursor.synced);
+                count(&self.ledger.counters.cursors, 1);
+                Ok(())
+            }
+            Err(source) => {
+                self.upkeep.cursor_file = None;
+                Err(("write the cursor", source))
+            }
+        }
+    }
+
+    fn freed(&mut self, done: &[(u64, Fate)], result: io::Result<()>) -> Failed {
+        for &(id, fate) in done {
+            let found = self.segments.iter().position(|segment| segment.header.id == id).expect("still known");
+            let segment = self.segments.remove(found).expect("just found");
+            match fate {
+                Fate::Recycle => self.upkeep.free.push(id),
+                Fate::Remove => self.give(segment.header.size),
+                Fate::Quarantine => {
+                    self.give(segment.header.size);
+                    count(&self.ledger.counters.quarantined, 1);
+                    self.ledger.degraded.store(true, Relaxed);
+                }
+            }
+        }
+        result.map_err(|source| ("recycle delivered segments", source))
+    }
+}
+
+type Failed = Result<(), (&'static str, io::Error)>;
+
+fn fate(segment: &Segment, size: u64, room: &mut usize) -> Fate {
+    if segment.is_damaged() {
+        Fate::Quarantine
+    } else if segment.condition == Condition::Fenced || segment.header.size != size || *room == 0 {
+        Fate::Remove
+    } else {
+        *room -= 1;
+        Fate::Recycle
+    }
+}
+
+/// No space, over quota, file too large: the same to whoever waits for a segment.
+fn is_space(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG))
+        || error.kind() == io::ErrorKind::StorageFull
+}
+
+impl<D: Disk> Upkeep<D> {
+    /// Does it.
+    pub fn run(self) -> Kept<D> {
+        let disk = &self.shared.disk;
+        Kept(match self.task {
+            Task::Prepare { header, spare } => {
+                let result = prepare(&self.shared, &self.folder, header, spare);
+                Outcome::Prepared { used: spare, result, size: header.size }
+            }
+            Task::Spare { id, size } => {
+                Outcome::Spared { id, size, result: create(&self.shared, &self.folder, id, size) }
+            }
+            Task::Seal { id, seed, footer, size } => {
+                let result = disk.open(&self.folder.join(file_name(id))).and_then(|file| {
+                    file.write_at(&footer.encode(seed), data_end(size))?;
+                    file.sync()
+                });
+                Outcome::Sealed { id, result }
+            }
+            Task::Cursor { cursor, file } => {
+                let result = write_cursor(disk, &self.folder, &cursor, file);
+                Outcome::Cursor { cursor, result }
+            }
+            Task::Free(freed) => {
+                let (done, result) = free(disk, &self.folder, &self.quarantine, freed);
+                Outcome::Freed { done, result }
+            }
+            Task::Check { sizes, cursor } => Outcome::Checked(check(disk, &self.folder, &sizes, cursor)),
+        })
+    }
+}
+
+/// Makes a written file that waits under the name of a spare. Space is missing here or nowhere.
+fn create<D: Disk>(shared: &Shared<D>, folder: &Path, id: u64, size: u64) -> io::Result<()> {
+    let disk = &shared.disk;
+    if disk.free_space(folder)? < shared.options.min_free.saturating_add(size) {
+        let text = format!("less than min_free ({} bytes) would be left", shared.options.min_free);
+        return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+    }
+    let path = folder.join(free_name(id));
+    let file = disk.create(&path)?;
+    let written = file.allocate(size).and_then(|()| zero(&file, 0, size)).and_then(|()| file.sync());
+    if let Err(error) = written {
+        // What cannot be removed is removed at the next start.
+        return Err(disk.remove(&path).err().map_or(error, |_| io::Error::other("a spare that failed is in the way")));
+    }
+    sync_folder(disk, folder)
+}
+
+/// Writes zeros from one offset to another.
+pub(crate) fn zero<F: File>(file: &F, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let length = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+        file.write_at(&zeros[..length], at)?;
+        at += length as u64;
+    }
+    Ok(())
+}
+
+/// Turns a spare into a segment: its header durable first, then its name.
+fn prepare<D: Disk>(shared: &Shared<D>, folder: &Path, mut header: Header, spare: Option<u64>) -> io::Result<Open<D>> {
+    let disk = &shared.disk;
+    let id = spare.unwrap_or(header.id);
+    if spare.is_none() {
+        create(shared, folder, id, header.size)?;
+    }
+    let path = folder.join(free_name(id));
+    let file = disk.open(&path)?;
+    let mut block = vec![0; usize::try_from(BLOCK).expect("a block")];
+    file.read_at(&mut block, 0)?;
+    if let Ok(before) = Header::decode(&block[..SECTOR]) {
+        header.generation = before.generation + 1;
+    }
+    block.fill(0);
+    block[..SECTOR].copy_from_slice(&header.encode());
+    file.write_at(&block, 0)?;
+    zero(&file, data_end(header.size), header.size)?;
+    file.sync()?;
+    disk.rename(&path, &folder.join(file_name(header.id)))?;
+    sync_folder(disk, folder)?;
+    let map = file.map(header.size)?;
+    Ok(Open { file: Arc::new(file), map, header, next: DATA })
+}
+
+fn write_cursor<D: Disk>(
+    disk: &D,
+    folder: &Path,
+    cursor: &Cursor,
+    file: Option<Arc<D::File>>,
+) -> io::Result<Arc<D::File>> {
+    if let Some(file) = file {
+        file.write_at(&cursor.encode(), cursor.place())?;
+        file.sync()?;
+        return Ok(file);
+    }
+    let mut bytes = vec![0; usize::try_from(cursor::SIZE).expect("two blocks")];
+    let place = usize::try_from(cursor.place()).expect("two blocks");
+    bytes[place..place + SECTOR].copy_from_slice(&cursor.encode());
+    replace(disk, &folder.join(CURSOR_NEW), &folder.join(CURSOR), &bytes)?;
+    Ok(Arc::new(disk.open(&folder.join(CURSOR))?))
+}
+
+fn free<D: Disk>(
+    disk: &D,
+    folder: &Path,
+    quarantine: &Path,
+    freed: Vec<(u64, Fate)>,
+) -> (Vec<(u64, Fate)>, io::Result<()>) {
+    let mut done = Vec::with_capacity(freed.len());
+    let result = freed.into_iter().try_for_each(|(id, fate)| {
+        let path = folder.join(file_name(id));
+        match fate {
+            Fate::Recycle => disk.rename(&path, &folder.join(free_name(id)))?,
+            Fate::Remove => disk.remove(&path)?,
+            Fate::Quarantine => set_aside(disk, quarantine, &path)?,
+        }
+        done.push((id, fate));
+        Ok(())
+    });
+    let synced = sync_folder(disk, folder);
+    (done, result.and(synced))
+}
+
+/// Moves a damaged file into the log's folder in quarantine, from which nothing is ever deleted.
+pub(crate) fn set_aside<D: Disk>(disk: &D, quarantine: &Path, path: &Path) -> io::Result<()> {
+    disk.create_folder(quarantine)?;
+    let taken = disk.list(quarantine)?;
+    let name = path.file_name().expect("a file's path").to_string_lossy();
+    let free =
+        (0..).map(|turn| format!("{name}.{turn}")).find(|name| !taken.contains(name)).expect("numbers do not end");
+    disk.rename(path, &quarantine.join(free))?;
+    sync_folder(disk, quarantine)
+}
+
+/// The first file that is gone or shorter than it must be.
+fn check<D: Disk>(disk: &D, folder: &Path, sizes: &[(u64, u64)], cursor: bool) -> Option<PathBuf> {
+    let files = sizes.iter().map(|&(id, size)| (file_name(id), size));
+    let files = files.chain(cursor.then(|| (CURSOR.to_owned(), cursor::SIZE)));
+    files.map(|(name, size)| (folder.join(name), size)).find_map(|(path, size)| {
+        let intact = disk.open_read(&path).and_then(|file| file.status()).is_ok_and(|status| status.size >= size);
+        (!intact).then_some(path)
+    })
+}

@@ -1,0 +1,4 @@
+//! The spool from outside: what it promises, on a disk in memory and on a real one.
+
+mod basics;
+mod rig;
