@@ -20,4 +20,5 @@ pub mod ring;
 pub mod route;
 pub mod settings;
 pub mod shard;
+pub mod spool;
 pub mod subscriptions;

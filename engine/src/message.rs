@@ -202,11 +202,15 @@ pub enum DropReason {
     Oversized,
     /// Acknowledged under `ack = "memory"` and still pending at exit.
     Shutdown,
+    /// It was synced in the spool and cannot be read any more.
+    Corrupt,
+    /// At QoS 0, while Kafka was away and `[spool] qos0` says so, or the spool was full.
+    Qos0,
 }
 
 impl DropReason {
     /// Every reason, in the order of the metric.
-    pub const ALL: [DropReason; 7] = [
+    pub const ALL: [DropReason; 9] = [
         DropReason::NoRoute,
         DropReason::IllegalTopic,
         DropReason::TooLarge,
@@ -214,6 +218,8 @@ impl DropReason {
         DropReason::Empty,
         DropReason::Oversized,
         DropReason::Shutdown,
+        DropReason::Corrupt,
+        DropReason::Qos0,
     ];
 
     /// The label in metrics and logs.
@@ -227,6 +233,8 @@ impl DropReason {
             DropReason::Empty => "empty",
             DropReason::Oversized => "oversized",
             DropReason::Shutdown => "shutdown",
+            DropReason::Corrupt => "corrupt",
+            DropReason::Qos0 => "qos0",
         }
     }
 }
@@ -236,6 +244,8 @@ impl DropReason {
 pub enum Outcome {
     /// Kafka confirmed it with acks=all.
     Delivered,
+    /// It is synced in the spool, which answers for it from now on.
+    Spooled,
     /// It can never be delivered; counted with the reason, and acknowledged so that the broker forgets it.
     Dropped(DropReason),
 }

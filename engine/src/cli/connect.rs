@@ -119,8 +119,8 @@ fn expectation(
     rate: Option<u64>,
 ) -> Option<Expectation> {
     let round_trip = match settings.engine.ack {
-        Ack::Memory => broker.round_trip,
-        Ack::Kafka => broker.round_trip + found.kafka.as_ref().ok()?.round_trip,
+        Ack::Memory | Ack::Spool => broker.round_trip,
+        Ack::Durable | Ack::Kafka => broker.round_trip + found.kafka.as_ref().ok()?.round_trip,
     };
     let window = match broker.version {
         Version::V311 => source.receive_maximum.min(STOCK_WINDOW),

@@ -85,10 +85,7 @@ impl Plan {
                 create: create.map(|create| Create { partitions: create.partitions, replication: create.replication }),
                 linger_ms: settings.kafka.linger.as_secs_f64() * 1e3,
             },
-            ack: match engine.ack {
-                Ack::Kafka => "kafka",
-                Ack::Memory => "memory",
-            },
+            ack: engine.ack.name(),
             drain_ms: u64::try_from(engine.drain.as_millis()).unwrap_or(u64::MAX),
             memory: engine.memory.saturating_mul(engine.cpus.len()),
             admin: settings.admin.map(|address| address.to_string()),
@@ -214,7 +211,9 @@ impl std::fmt::Display for Plan {
         writeln!(f, "Kafka: {}, {create}, batches wait at most {} ms", self.kafka.brokers, self.kafka.linger_ms)?;
         let promise = match self.ack {
             "memory" => "as soon as it is read; what is in flight is lost on a crash",
-            _ => "when Kafka has confirmed it (acks=all)",
+            "kafka" => "when Kafka has confirmed it (acks=all)",
+            "spool" => "when it is synced in the spool; Kafka follows",
+            _ => "when Kafka has confirmed it (acks=all) or it is synced in the spool",
         };
         writeln!(f, "Acknowledgement ({}): a message is acknowledged {promise}", self.ack)?;
         let admin = self.admin.as_deref().unwrap_or("off");

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     ffi::{CStr, CString, c_char, c_void},
+    ops::Range,
     ptr,
     sync::Arc,
 };
@@ -19,7 +20,7 @@ use super::{
     topics::Topics,
 };
 use crate::{
-    message::{Record, TopicId},
+    message::{Record, Ticket, TopicId},
     mqtt::{Payload, Text},
     ring::Doorbell,
     settings::Settings,
@@ -166,6 +167,31 @@ impl Producer {
     /// Every record inside librdkafka.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.topics.iter().flatten().flat_map(|topic| &topic.partitions).flat_map(|part| part.records.iter().flatten())
+    }
+
+    /// The orders of a partition's records inside librdkafka: from the oldest to behind the newest.
+    #[must_use]
+    pub fn orders(&self, topic: TopicId, partition: u32) -> Range<u64> {
+        let topic = self.topics.get(usize::from(topic.0)).and_then(Option::as_ref);
+        let in_flight = topic.and_then(|topic| topic.partitions.get(partition as usize));
+        in_flight.map_or(0..0, |in_flight| in_flight.first..in_flight.next_order())
+    }
+
+    /// The record of an order; `None` if it was reported.
+    #[must_use]
+    pub fn record(&self, topic: TopicId, partition: u32, order: u64) -> Option<&Record> {
+        let in_flight = self.topics.get(usize::from(topic.0))?.as_ref()?.partitions.get(partition as usize)?;
+        in_flight.records.get(in_flight.place(order)?)?.as_ref()
+    }
+
+    /// Gives a record inside librdkafka another ticket.
+    pub fn set_ticket(&mut self, topic: TopicId, partition: u32, order: u64, ticket: Ticket) {
+        let topic = self.topics.get_mut(usize::from(topic.0)).and_then(Option::as_mut);
+        let Some(in_flight) = topic.and_then(|topic| topic.partitions.get_mut(partition as usize)) else { return };
+        let Some(place) = in_flight.place(order) else { return };
+        if let Some(Some(record)) = in_flight.records.get_mut(place) {
+            record.ticket = ticket;
+        }
     }
 
     /// Hands records of one partition over, in order, at most `most` of them; they leave the front of `records`.
@@ -385,9 +411,13 @@ impl InFlight {
         self.first + self.records.len() as u64
     }
 
+    fn place(&self, order: u64) -> Option<usize> {
+        usize::try_from(order.checked_sub(self.first)?).ok()
+    }
+
     /// Takes the record of that order; `None` if it was taken before.
     fn take(&mut self, order: u64) -> Option<Record> {
-        let place = usize::try_from(order.checked_sub(self.first)?).ok()?;
+        let place = self.place(order)?;
         let record = self.records.get_mut(place)?.take();
         self.trim();
         record

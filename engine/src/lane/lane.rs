@@ -5,10 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::retry::{Retry, Settled};
+use super::{
+    mode::{CLOSE, CLOSING, LEAST, LOOK, Mode, OLDEST, SPILL_AFTER, Spooling},
+    partition::Partition,
+    retry::Settled,
+};
 use crate::{
-    kafka::{HoldReason, Report},
-    message::{Outcome, Receipt, Record, TopicId},
+    kafka::{HoldReason, Report, Verdict},
+    message::{Outcome, Receipt, Record, Ticket, TopicId},
 };
 
 /// Records that make a batch due at once.
@@ -17,34 +21,10 @@ pub const BATCH: usize = 8192;
 /// stall and other shards' rings fill.
 pub const LIMIT: usize = 262_144;
 const _: () = assert!(BATCH <= LIMIT);
-
-/// Most batches of one partition inside librdkafka. With idempotence it has one request of a partition in flight, and
-/// its thread spins while another waits behind that; here the next batch grows instead.
-pub const BATCHES: usize = 1;
-
-/// Records of one partition.
-#[derive(Debug, Default)]
-struct Partition {
-    /// Not handed to librdkafka yet, oldest first.
-    held: VecDeque<Record>,
-    /// Handed over and not reported.
-    in_flight: usize,
-    /// What was handed over in one go: how many of it are not reported, and when.
-    batches: VecDeque<(usize, Instant)>,
-    retry: Retry,
-    /// Whether it is in the lane's list of partitions to look at.
-    listed: bool,
-}
-
-impl Partition {
-    /// How many of the records held may go to librdkafka now.
-    fn most(&self, now: Instant) -> usize {
-        if self.batches.len() >= BATCHES {
-            return 0;
-        }
-        self.retry.allowance(now, self.in_flight).min(self.held.len())
-    }
-}
+/// Memory counted for each record besides its bytes: ours, and librdkafka's message.
+pub const OVERHEAD: usize = 512;
+/// Replay may fill one part of so many of the memory.
+const REPLAY_SHARE: usize = 4;
 
 /// Records that may go to librdkafka now.
 #[derive(Debug)]
@@ -74,51 +54,88 @@ pub struct Hold {
 #[derive(Debug)]
 pub struct Lane {
     linger: Duration,
+    spooling: Spooling,
+    mode: Mode,
     topics: Vec<Vec<Partition>>,
     /// Partitions with records held, in the order in which they were first touched.
     list: Vec<(TopicId, u32)>,
     /// Where [`Lane::poll_ready`] is in `list` during a flush.
     cursor: usize,
-    held: usize,
+    /// What waits to be appended to the spool, oldest first.
+    pub(super) incoming: VecDeque<Record>,
+    /// Partitions whose records have to be appended before anything new.
+    pub(super) sweep: VecDeque<(TopicId, u32)>,
+    /// Partitions whose last shadow was reported.
+    unshadowed: Vec<(TopicId, u32)>,
+    pub(super) held: usize,
     in_flight: usize,
-    failed: usize,
+    /// Those of them that replay reads again.
+    shadows: usize,
+    pub(super) failed: usize,
+    /// Bytes of the records held, inside librdkafka and failed.
+    bytes: usize,
+    memory: usize,
     first_held: Option<Instant>,
     urgent: bool,
+    /// When Kafka last confirmed something.
+    confirmed_at: Option<Instant>,
+    /// Since when a session may not send more and nothing was confirmed.
+    full_since: Option<Instant>,
+    /// When the oldest batch is to be looked for.
+    look_at: Option<Instant>,
     confirm_time: Duration,
     hold_time: Option<Duration>,
     retries: u64,
 }
 
 impl Lane {
-    /// A lane that holds a batch for `linger` at most.
+    /// A lane that holds a batch for `linger` at most, and `memory` bytes of what a session need not wait for.
     #[must_use]
-    pub fn new(linger: Duration) -> Lane {
+    pub fn new(linger: Duration, spooling: Spooling, memory: usize) -> Lane {
         Lane {
             linger,
+            spooling,
+            mode: Mode::Direct,
             topics: Vec::new(),
             list: Vec::new(),
             cursor: 0,
+            incoming: VecDeque::new(),
+            sweep: VecDeque::new(),
+            unshadowed: Vec::new(),
             held: 0,
             in_flight: 0,
+            shadows: 0,
             failed: 0,
+            bytes: 0,
+            memory,
             first_held: None,
             urgent: false,
+            confirmed_at: None,
+            full_since: None,
+            look_at: None,
             confirm_time: Duration::ZERO,
             hold_time: None,
             retries: 0,
         }
     }
 
-    /// Whether the lane is at [`LIMIT`] and takes no more.
+    /// What the lane does with what comes.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.len() >= LIMIT
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
-    /// Records in the lane: held, inside librdkafka, or failed.
+    /// Whether the lane is at [`LIMIT`] and takes no more. What is inside librdkafka and in the spool does not count.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let waiting = if self.is_straight() { self.len() } else { self.incoming.len() };
+        waiting >= LIMIT
+    }
+
+    /// Records in the lane: waiting for the spool, held, inside librdkafka, or failed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.held + self.in_flight + self.failed
+        self.incoming.len() + self.held + self.in_flight + self.failed
     }
 
     /// Whether nothing is in the lane.
@@ -127,9 +144,25 @@ impl Lane {
         self.len() == 0
     }
 
+    /// Whether what comes is not appended first.
+    fn is_straight(&self) -> bool {
+        self.mode == Mode::Direct && self.spooling != Spooling::Always
+    }
+
     /// Takes a record. The caller has asked [`Lane::is_full`].
     pub fn handle_record(&mut self, now: Instant, record: Record) {
+        if self.is_straight() { self.hold(now, record) } else { self.incoming.push_back(record) }
+    }
+
+    /// Takes a record that replay has read; its ticket is that of the spool.
+    pub fn handle_replayed(&mut self, now: Instant, record: Record) {
+        debug_assert!(record.ticket.sequence().is_some());
+        self.hold(now, record);
+    }
+
+    fn hold(&mut self, now: Instant, record: Record) {
         let (topic, partition) = (record.topic, record.partition);
+        self.bytes += bytes(&record);
         let place = self.partition(topic, partition);
         place.held.push_back(record);
         if !place.listed {
@@ -140,15 +173,33 @@ impl Lane {
         self.first_held.get_or_insert(now);
     }
 
+    /// The next record to be appended to the spool. `None` while the sweep is not done, and while replay catches up.
+    #[must_use]
+    pub fn poll_incoming(&self) -> Option<&Record> {
+        let closing = matches!(self.mode, Mode::Draining { closing: Some(_), .. });
+        self.incoming.front().filter(|_| self.sweep.is_empty() && !closing)
+    }
+
+    /// The record of the last [`Lane::poll_incoming`] lies in the spool.
+    pub fn handle_appended(&mut self, now: Instant, sequence: u64) {
+        let Some(mut record) = self.incoming.pop_front() else { return };
+        if self.mode == Mode::Direct {
+            record.ticket = Ticket::spooled(sequence);
+            self.hold(now, record);
+        }
+    }
+
     /// All that a session may have in flight is here: the batch must not wait for more.
-    pub fn handle_saturated(&mut self) {
+    pub fn handle_saturated(&mut self, now: Instant) {
         self.urgent = self.held > 0;
+        self.full_since.get_or_insert(now);
     }
 
     /// Whether the batch should go now.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
-        self.urgent || self.held >= BATCH || self.first_held.is_some_and(|first| now >= first + self.linger)
+        let waited = self.first_held.is_some_and(|first| now >= first + self.linger);
+        self.is_sending() && (self.urgent || self.held >= BATCH || waited)
     }
 
     /// The next partition of a due batch, until `None` ends the flush. What a partition may not send now stays.
@@ -172,24 +223,10 @@ impl Lane {
     /// Tells that the producer took `count` records of the last [`Ready`]. A report follows for each, also for what
     /// librdkafka refused.
     pub fn handle_produced(&mut self, now: Instant, topic: TopicId, partition: u32, count: usize) {
-        let place = self.partition(topic, partition);
-        place.in_flight += count;
-        if count > 0 {
-            place.batches.push_back((count, now));
-        }
+        self.partition(topic, partition).handed_over(now, count);
         self.in_flight += count;
         self.held -= count;
-    }
-
-    /// When the oldest batch of the partition was handed over, and whether this report was its last.
-    fn confirmed(place: &mut Partition) -> Option<Instant> {
-        let (left, at) = place.batches.front_mut()?;
-        *left -= 1;
-        let at = (*left == 0).then_some(*at);
-        if at.is_some() {
-            place.batches.pop_front();
-        }
-        at
+        self.look_at.get_or_insert(now + LOOK);
     }
 
     fn end_flush(&mut self, now: Instant) {
@@ -207,52 +244,198 @@ impl Lane {
         self.first_held = waits.then_some(now);
     }
 
-    /// Takes a delivery report, or a refusal at produce. The receipt, when there is one, goes to the record's session.
+    /// Takes a delivery report, or a refusal at produce. The receipt, when there is one, goes to the record's session,
+    /// or to the spool where the record lies there.
     pub fn handle_report(&mut self, now: Instant, report: Report) -> Option<Receipt> {
         let (topic, partition) = (report.record.topic, report.record.partition);
+        let size = bytes(&report.record);
+        if report.verdict == Verdict::Delivered {
+            self.confirmed_at = Some(now);
+            self.full_since = None;
+        }
+        let spilling = !self.is_sending();
         let place = self.partition(topic, partition);
-        place.in_flight -= 1;
-        let full = place.batches.len() >= BATCHES;
-        let handed_over = Lane::confirmed(place);
-        let settled = place.retry.settle(report);
+        let (full, shadows) = (place.is_busy(), place.shadows);
+        let handed_over = place.reported();
+        // The spool has it, and replay sends it again.
+        let replayed = report.record.ticket.sequence().is_some() && (spilling || shadows > 0);
+        let settled = place.retry.settle(report, replayed);
         let kept = usize::from(matches!(settled, Settled::Kept));
-        let requeued = if place.in_flight == 0 && place.retry.failed() > 0 { requeue(place, now) } else { 0 };
+        let requeued = place.requeue(now);
         let resumes = handed_over.is_some() && (full || place.retry.is_single()) && place.most(now) > 0;
         let unlisted = !place.held.is_empty() && !std::mem::replace(&mut place.listed, !place.held.is_empty());
+        let unshadowed = shadows == 1;
         if unlisted {
             self.list.push((topic, partition));
+        }
+        if unshadowed {
+            self.unshadowed.push((topic, partition));
         }
         if let Some(at) = handed_over {
             self.confirm_time = self.confirm_time.max(now - at);
         }
         self.in_flight -= 1;
+        self.shadows -= usize::from(shadows > 0);
         self.failed = self.failed + kept - requeued;
         self.held += requeued;
         self.retries += requeued as u64;
         self.urgent |= resumes;
+        if kept == 0 {
+            self.bytes -= size;
+        }
         match settled {
             Settled::Delivered(record) => Some(receipt(&record, Outcome::Delivered)),
             Settled::Dropped(record, reason) => Some(receipt(&record, Outcome::Dropped(reason))),
-            Settled::Kept => None,
+            Settled::Kept | Settled::Replayed => None,
         }
     }
 
     /// When [`Lane::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let linger = self.first_held.map(|first| first + self.linger);
+        let linger = self.first_held.map(|first| first + self.linger).filter(|_| self.is_sending());
         let retry = self.waiting().filter_map(|place| place.retry.until()).min();
-        linger.into_iter().chain(retry).min()
+        let mode = match self.mode {
+            _ if self.spooling == Spooling::Never => None,
+            Mode::Direct => [self.spill_at(), self.look_at].into_iter().flatten().min(),
+            Mode::Spilling { since } => Some(since + LEAST).filter(|_| self.sweep.is_empty()),
+            Mode::Draining { since, closing } => {
+                self.stuck_at(since).into_iter().chain(closing.map(|at| at + CLOSING)).min()
+            }
+        };
+        linger.into_iter().chain(retry).chain(mode).min()
     }
 
-    /// Lets partitions go on whose wait is over.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    fn is_sending(&self) -> bool {
+        !matches!(self.mode, Mode::Spilling { .. })
+    }
+
+    /// When Kafka counts as away if nothing is confirmed until then.
+    fn spill_at(&self) -> Option<Instant> {
+        let since = self.full_since.filter(|_| self.in_flight > 0)?;
+        Some(self.confirmed_at.map_or(since, |at| at.max(since)) + SPILL_AFTER)
+    }
+
+    /// When Kafka counts as away again if nothing that replay handed over is confirmed until then.
+    fn stuck_at(&self, since: Instant) -> Option<Instant> {
+        let since = self.confirmed_at.map_or(since, |at| at.max(since));
+        (self.in_flight > self.shadows).then_some(since + OLDEST)
+    }
+
+    /// Lets partitions go on whose wait is over, and changes the mode where it is time. The new mode, if it changed to
+    /// Spilling or Draining.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Mode> {
         for &(topic, partition) in &self.list {
             if self.topics[usize::from(topic.0)][partition as usize].retry.handle_timeout(now) {
                 self.first_held = Some(now);
                 self.urgent = true;
             }
         }
+        let before = self.mode;
+        match self.mode {
+            _ if self.spooling == Spooling::Never => {}
+            Mode::Direct if self.is_outage(now) => self.spill(now),
+            Mode::Spilling { since } if now >= since + LEAST && self.sweep.is_empty() => self.drain(now),
+            Mode::Draining { since, .. } if self.stuck_at(since).is_some_and(|at| now >= at) => self.spill(now),
+            Mode::Draining { since, closing: Some(at) } if now >= at + CLOSING => {
+                self.mode = Mode::Draining { since, closing: None };
+                return None;
+            }
+            _ => {}
+        }
+        (self.mode != before).then_some(self.mode)
+    }
+
+    fn is_outage(&mut self, now: Instant) -> bool {
+        if self.spill_at().is_some_and(|at| now >= at) {
+            return true;
+        }
+        // What was appended first is acknowledged without Kafka, so that no window bounds it.
+        if self.spooling == Spooling::Always && (self.bytes >= self.memory || self.len() >= LIMIT) {
+            return true;
+        }
+        let look = self.look_at.is_some_and(|at| now >= at);
+        if look {
+            self.look_at = (self.in_flight > 0).then(|| now + LOOK);
+        }
+        look && self.oldest_in_flight().is_some_and(|oldest| now >= oldest + OLDEST)
+    }
+
+    /// Everything goes to the spool: what is here is swept, what lies there already is let go.
+    fn spill(&mut self, now: Instant) {
+        self.mode = Mode::Spilling { since: now };
+        self.full_since = None;
+        let topics = self.topics.iter().enumerate();
+        self.sweep = topics
+            .flat_map(|(topic, places)| (0..places.len()).map(move |place| (TopicId(topic as u16), place as u32)))
+            .filter(|(topic, partition)| !self.topics[usize::from(topic.0)][*partition as usize].is_empty())
+            .collect();
+    }
+
+    /// Starts the replay from the oldest record that has not ended; the lane of a process that finds a backlog too.
+    pub fn drain(&mut self, now: Instant) {
+        self.mode = Mode::Draining { since: now, closing: None };
+        self.unshadowed.clear();
+        self.shadows = self.in_flight;
+        for place in self.topics.iter_mut().flatten() {
+            place.shadows = place.in_flight;
+        }
+    }
+
+    /// Replay has `unread` records before it: the lane is Direct again when there is none, and appends nothing more
+    /// when there are few.
+    pub fn handle_progress(&mut self, now: Instant, unread: u64) {
+        let Mode::Draining { since, closing } = self.mode else { return };
+        let near = unread + self.incoming.len() as u64 <= CLOSE && now >= since + LEAST && self.is_healthy(now);
+        if closing.is_none() && near {
+            self.mode = Mode::Draining { since, closing: Some(now) };
+        }
+        if unread > 0 || !near {
+            return;
+        }
+        self.mode = Mode::Direct;
+        self.look_at = Some(now + LOOK);
+        if self.spooling != Spooling::Always {
+            for record in std::mem::take(&mut self.incoming) {
+                self.hold(now, record);
+            }
+        }
+    }
+
+    /// Whether every partition confirms.
+    fn is_healthy(&self, now: Instant) -> bool {
+        self.partitions().all(|(_, _, place)| {
+            place.shadows == 0
+                && place.retry.hold().is_none()
+                && place.oldest().is_none_or(|oldest| now < oldest + OLDEST)
+        })
+    }
+
+    /// Whether replay may bring more.
+    #[must_use]
+    pub fn wants_replay(&self) -> bool {
+        matches!(self.mode, Mode::Draining { .. }) && self.bytes < self.memory / REPLAY_SHARE && self.held < BATCH
+    }
+
+    /// A partition whose shadows are all reported since: [`Lane::let_go`] takes what ended of what replay read of it.
+    pub fn poll_unshadowed(&mut self) -> Option<(TopicId, u32)> {
+        self.unshadowed.pop()
+    }
+
+    /// Lets go of the records held of a partition that have ended.
+    pub fn let_go(&mut self, now: Instant, topic: TopicId, partition: u32, has_ended: impl Fn(u64) -> bool) {
+        let place = self.partition(topic, partition);
+        let (before, mut gone) = (place.held.len(), 0);
+        place.held.retain(|record| {
+            let ended = record.ticket.sequence().is_some_and(&has_ended);
+            gone += if ended { bytes(record) } else { 0 };
+            !ended
+        });
+        let count = before - place.held.len();
+        self.held -= count;
+        self.bytes -= gone;
+        self.first_held = Some(now);
+        self.urgent = true;
     }
 
     /// Partitions on hold, for `/readyz`.
@@ -261,11 +444,11 @@ impl Lane {
             .filter_map(|(topic, partition, place)| place.retry.hold().map(|reason| Hold { topic, partition, reason }))
     }
 
-    /// When the oldest batch was handed over of which something is not reported; for the heartbeat, because it looks at
-    /// every partition.
+    /// When the oldest batch was handed over of which something is not reported; not for every turn, because it looks
+    /// at every partition.
     #[must_use]
     pub fn oldest_in_flight(&self) -> Option<Instant> {
-        self.partitions().filter_map(|(_, _, place)| place.batches.front().map(|(_, at)| *at)).min()
+        self.partitions().filter_map(|(_, _, place)| place.oldest()).min()
     }
 
     /// The longest time from hand-over to confirmation of the batches that ended since the last call.
@@ -284,9 +467,16 @@ impl Lane {
         self.retries
     }
 
+    /// Records inside librdkafka.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// Records of the lane that are not inside librdkafka.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.partitions().flat_map(|(_, _, place)| place.held.iter().chain(place.retry.records()))
+        let held = self.partitions().flat_map(|(_, _, place)| place.held.iter().chain(place.retry.records()));
+        self.incoming.iter().chain(held)
     }
 
     fn partitions(&self) -> impl Iterator<Item = (TopicId, u32, &Partition)> {
@@ -299,7 +489,7 @@ impl Lane {
         self.list.iter().map(|(topic, partition)| &self.topics[usize::from(topic.0)][*partition as usize])
     }
 
-    fn partition(&mut self, topic: TopicId, partition: u32) -> &mut Partition {
+    pub(super) fn partition(&mut self, topic: TopicId, partition: u32) -> &mut Partition {
         let (topic, partition) = (usize::from(topic.0), partition as usize);
         if self.topics.len() <= topic {
             self.topics.resize_with(topic + 1, Vec::new);
@@ -310,15 +500,16 @@ impl Lane {
         }
         &mut places[partition]
     }
+
+    /// A record has left the lane for the spool.
+    pub(super) fn forget(&mut self, record: &Record) {
+        self.bytes -= bytes(record);
+    }
 }
 
-/// Puts what failed in front of what waits. Returns how many.
-fn requeue(place: &mut Partition, now: Instant) -> usize {
-    let before = place.held.len();
-    for record in place.retry.take_failed(now).rev() {
-        place.held.push_front(record);
-    }
-    place.held.len() - before
+/// What a record counts against the memory: its bytes, ours, and librdkafka's message.
+fn bytes(record: &Record) -> usize {
+    OVERHEAD + record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len())
 }
 
 fn receipt(record: &Record, outcome: Outcome) -> Receipt {

@@ -3,14 +3,23 @@
 //! Records come in by [`Lane::handle_record`] and leave by [`Lane::poll_ready`], in order for each partition. The lane
 //! holds the batch: it is due when all that a session may have in flight is here, when it is full, or after `linger`.
 //! Delivery reports come in by [`Lane::handle_report`] and leave as receipts. A partition whose record failed for a
-//! while is retried by `retry`; nothing overtakes what failed.
+//! while is retried by `retry`; nothing overtakes what failed. Beside the straight line there is one side road, the
+//! spool: `mode` says when it is taken, `sweep` what goes onto it first, `siding` drives it.
 
 mod driver;
 #[expect(clippy::module_inception, reason = "the state machine gives the folder its name")]
 mod lane;
+mod mode;
+mod partition;
 mod retry;
+mod siding;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub use driver::{Driver, Turn};
-pub use lane::{BATCH, BATCHES, Hold, LIMIT, Lane, Ready};
+pub use lane::{BATCH, Hold, LIMIT, Lane, OVERHEAD, Ready};
+pub use mode::{CLOSE, CLOSING, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling};
+pub use partition::BATCHES;
+pub use siding::Siding;
+pub use sweep::Inside;

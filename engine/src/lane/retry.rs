@@ -1,7 +1,10 @@
 //! Retry of one partition: after the first record that failed for a while nothing more is produced until every report
 //! is in; then what failed goes back to the front, in the order in which it was produced.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     kafka::{HoldReason, Report, Verdict},
@@ -22,13 +25,15 @@ pub(super) enum Settled {
     Dropped(Record, DropReason),
     /// The record stays with the lane.
     Kept,
+    /// The record was not delivered; the spool has it, and replay sends it again.
+    Replayed,
 }
 
 /// State of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
-    /// What failed, with its order of production.
-    failed: Vec<(u64, Record)>,
+    /// What failed, by its order of production.
+    failed: BTreeMap<u64, Record>,
     /// Why, for `/readyz`.
     reason: Option<HoldReason>,
     backoff: Option<Duration>,
@@ -70,12 +75,17 @@ impl Retry {
 
     /// The failed records that wait here.
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.failed.iter().map(|(_, record)| record)
+        self.failed.values()
     }
 
-    /// Takes one report.
-    pub(super) fn settle(&mut self, report: Report) -> Settled {
+    /// Takes one report; `replayed` says that the record need not be kept, because replay sends it again.
+    pub(super) fn settle(&mut self, report: Report, replayed: bool) -> Settled {
         match report.verdict {
+            Verdict::Hold(reason) if replayed => {
+                self.reason = Some(reason);
+                Settled::Replayed
+            }
+            Verdict::Suspect(_) if replayed => Settled::Replayed,
             Verdict::Delivered => {
                 self.succeed();
                 Settled::Delivered(report.record)
@@ -89,12 +99,12 @@ impl Retry {
                 Settled::Dropped(report.record, reason)
             }
             Verdict::Suspect(_) => {
-                self.failed.push((report.order, report.record));
+                self.failed.insert(report.order, report.record);
                 Settled::Kept
             }
             Verdict::Hold(reason) => {
                 self.reason = Some(reason);
-                self.failed.push((report.order, report.record));
+                self.failed.insert(report.order, report.record);
                 Settled::Kept
             }
         }
@@ -108,10 +118,19 @@ impl Retry {
         }
     }
 
+    /// The oldest record that failed, and its order.
+    pub(super) fn first_failed(&self) -> Option<(u64, &Record)> {
+        self.failed.first_key_value().map(|(order, record)| (*order, record))
+    }
+
+    /// Lets go of the oldest record that failed: the spool has it.
+    pub(super) fn let_go(&mut self) -> Option<Record> {
+        self.failed.pop_first().map(|(_, record)| record)
+    }
+
     /// What failed, in order of production, to be put in front of what waits; call it when the last report is in.
     pub(super) fn take_failed(&mut self, now: Instant) -> impl DoubleEndedIterator<Item = Record> + use<> {
-        let mut failed = std::mem::take(&mut self.failed);
-        failed.sort_unstable_by_key(|(order, _)| *order);
+        let failed = std::mem::take(&mut self.failed);
         if self.reason.is_some() {
             let backoff = self.backoff.map_or(FIRST_BACKOFF, |backoff| (backoff * 2).min(LAST_BACKOFF));
             self.backoff = Some(backoff);
@@ -120,7 +139,7 @@ impl Retry {
             // A batch was refused: one of these is the cause, and alone it shows.
             self.singly = failed.len();
         }
-        failed.into_iter().map(|(_, record)| record)
+        failed.into_values()
     }
 
     /// Ends the wait when it is over.

@@ -37,12 +37,9 @@ fn note_safety(source: &Source, table: &file::Source, ack: Ack, resolver: &Resol
         ),
         Qos::AtLeastOnce => {}
         Qos::ExactlyOnce => {
-            let ack = match ack {
-                Ack::Kafka => "kafka",
-                Ack::Memory => "memory",
-            };
             let text = format!(
-                "with ack = \"{ack}\" the packet ids of QoS 2 are kept in memory: after a restart of Fairlead duplicates are possible, and counted"
+                "with ack = \"{}\" the packet ids of QoS 2 are kept in memory: after a restart of Fairlead duplicates are possible, and counted",
+                ack.name()
             );
             resolver.note(&table.qos, &text);
         }

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    Ack, Empty, HeaderSet, Owner, Version,
+    Ack, Empty, HeaderSet, Owner, Qos0, Version,
     reader::Setting,
-    units::{Choice, Core, Cores, Count, Folder, Listen, Named, OneOrMany, Property, Seconds, Size, Span},
+    units::{Choice, Core, Cores, Count, Directory, Folder, Listen, Named, OneOrMany, Property, Seconds, Size, Span},
 };
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -45,10 +46,18 @@ headers = "user"
 
 [engine]
 cpus = "auto"
-ack = "kafka"
+ack = "durable"
 memory = "64MiB"
 state = "auto"
 drain = "30s"
+
+[spool]
+dir = "auto"
+max = "20GiB"
+min_free = "1GiB"
+segment = "64MiB"
+on_full = "block"
+qos0 = "spool"
 
 [admin]
 listen = "127.0.0.1:9464"
@@ -62,6 +71,7 @@ pub(super) struct File {
     pub(super) kafka: Setting<Kafka>,
     pub(super) route: Setting<Vec<Setting<Route>>>,
     pub(super) engine: Setting<Engine>,
+    pub(super) spool: Setting<Spool>,
     pub(super) admin: Setting<Admin>,
 }
 
@@ -131,6 +141,25 @@ pub(super) struct Engine {
     pub(super) drain: Setting<Span<0, HOUR>>,
 }
 
+/// `[spool]`
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Spool {
+    pub(super) dir: Setting<Directory>,
+    pub(super) max: Setting<Size<MIB, { 1024 * TIB }>>,
+    pub(super) min_free: Setting<Size<0, { 1024 * TIB }>>,
+    pub(super) segment: Setting<Size<{ 64 * KIB }, { 2 * GIB }>>,
+    pub(super) on_full: Setting<Choice<OnFull>>,
+    pub(super) qos0: Setting<Choice<Qos0>>,
+    pub(super) drain_rate: Setting<Count<1, 1_000_000_000>>,
+}
+
+/// What a full spool does: there is one answer, and the key says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OnFull {
+    Block,
+}
+
 /// `[admin]`
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -162,9 +191,16 @@ impl Named for HeaderSet {
 
 impl Named for Ack {
     const WHAT: &'static str = "kind of acknowledgement";
-    const NAMES: &'static [(&'static str, Ack)] = &[("kafka", Ack::Kafka), ("memory", Ack::Memory)];
-    const LATER: &'static [(&'static str, &'static str)] = &[
-        ("durable", "\"durable\" comes with the spool, which this version does not have"),
-        ("spool", "\"spool\" comes with the spool, which this version does not have"),
-    ];
+    const NAMES: &'static [(&'static str, Ack)] =
+        &[("durable", Ack::Durable), ("spool", Ack::Spool), ("kafka", Ack::Kafka), ("memory", Ack::Memory)];
+}
+
+impl Named for OnFull {
+    const WHAT: &'static str = "answer to a full spool";
+    const NAMES: &'static [(&'static str, OnFull)] = &[("block", OnFull::Block)];
+}
+
+impl Named for Qos0 {
+    const WHAT: &'static str = "treatment of QoS 0";
+    const NAMES: &'static [(&'static str, Qos0)] = &[("spool", Qos0::Spool), ("drop", Qos0::Drop)];
 }

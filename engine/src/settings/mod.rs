@@ -102,6 +102,8 @@ pub struct Settings {
     pub kafka: Kafka,
     /// Shards, acknowledgement and memory.
     pub engine: Engine,
+    /// The spool, where `ack` needs one.
+    pub spool: Option<Spool>,
     /// The admin endpoint; `None` is off.
     pub admin: Option<SocketAddr>,
 }
@@ -327,10 +329,59 @@ pub struct Kafka {
 /// When PUBACK or PUBREC leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
+    /// Kafka has confirmed the record, or it is synced in the spool.
+    Durable,
+    /// The record is synced in the spool, always; Kafka follows.
+    Spool,
     /// Kafka has confirmed the record.
     Kafka,
     /// The lane has accepted the record; lost on a crash.
     Memory,
+}
+
+impl Ack {
+    /// Whether there is a spool.
+    #[must_use]
+    pub fn spools(self) -> bool {
+        matches!(self, Ack::Durable | Ack::Spool)
+    }
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Ack::Durable => "durable",
+            Ack::Spool => "spool",
+            Ack::Kafka => "kafka",
+            Ack::Memory => "memory",
+        }
+    }
+}
+
+/// The spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Bytes of all its files, at most.
+    pub max: u64,
+    /// Bytes that stay free on its file system.
+    pub min_free: u64,
+    /// Bytes of a segment.
+    pub segment: u64,
+    /// What becomes of messages at QoS 0 while Kafka is away.
+    pub qos0: Qos0,
+    /// Records a second that replay hands to Kafka, at most; `None` is as fast as it goes.
+    pub drain_rate: Option<u64>,
+}
+
+/// What becomes of messages at QoS 0 while Kafka is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos0 {
+    /// They go to the spool like any other.
+    Spool,
+    /// They are dropped and counted.
+    Drop,
 }
 
 /// Shards, acknowledgement and memory.
@@ -379,6 +430,7 @@ impl Settings {
                 state: None,
                 drain: Duration::from_secs(30),
             },
+            spool: None,
             admin: None,
         }
     }

@@ -164,6 +164,14 @@ pub(super) enum What {
     Core { core: usize, allowed: Vec<usize> },
     #[error("core {0} is in the list twice; one shard has a core for itself")]
     CoreTwice(usize),
+
+    // Spool.
+    #[error("a segment must hold at least two packets of {packet} (max_packet); write at least \"{least}\", or lower max_packet")]
+    SpoolSegment { packet: bytesize::ByteSize, least: bytesize::ByteSize },
+    #[error(
+        "{shards} shard(s) with segments of {segment} need at least {floor}; write at least \"{floor}\", or lower spool.segment"
+    )]
+    SpoolMax { segment: bytesize::ByteSize, shards: usize, floor: bytesize::ByteSize },
     #[error("{sessions} sessions on a shard, and at most {limit} are possible; lower `sessions`, or use more cores")]
     ShardSessions { sessions: usize, limit: usize },
 }

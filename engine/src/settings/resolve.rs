@@ -2,7 +2,7 @@
 //! the machine can say.
 
 use super::{
-    Create, Engine, Host, Kafka, Origin, Secret, Settings, address, file,
+    Create, Engine, Host, Kafka, Origin, Secret, Settings, Source, Spool, address, file,
     node::join,
     problem::{Log, What},
     property,
@@ -10,9 +10,11 @@ use super::{
     routes::{MAX_ROUTES, Routes},
     secret,
     sources::{self, MAX_SOURCES},
-    units::{Core, Cores, Folder, Property},
+    units::{Core, Cores, Directory, Folder, Property},
 };
-use crate::{kafka, message::MAX_SHARDS};
+use bytesize::ByteSize;
+
+use crate::{kafka, message::MAX_SHARDS, spool};
 
 const SOURCE_EXAMPLE: &str = "at least one [[source]] with `name` and `url`; `fairlead sample` shows all";
 const ROUTE_EXAMPLE: &str = "at least one [[route]] with `from` and `topic`; `fairlead sample` shows all";
@@ -75,7 +77,12 @@ pub(super) fn settings(file: &Setting<file::File>, resolver: &Resolver<'_>) -> O
     let routes = Routes::resolve(routes, &names, resolver);
     let sources = sources::resolve(sources, &routes, (&whole.engine, engine.as_ref()), resolver);
     let (sources, routes) = (sources?, routes.into_settings()?);
-    let settings = Settings { sources, routes, kafka: kafka?, engine: engine?, admin: admin?.0 };
+    let engine = engine?;
+    let spool = match engine.ack.spools() {
+        true => Some(spool(&whole.spool, &engine, &sources, resolver)?),
+        false => None,
+    };
+    let settings = Settings { sources, routes, kafka: kafka?, engine, spool, admin: admin?.0 };
     resolver.log.is_clean().then_some(settings)
 }
 
@@ -163,6 +170,44 @@ fn engine(table: &Setting<file::Engine>, resolver: &Resolver<'_>) -> Option<Engi
         },
         drain: engine.drain.get()?.0,
     })
+}
+
+fn spool(
+    table: &Setting<file::Spool>,
+    engine: &Engine,
+    sources: &[Source],
+    resolver: &Resolver<'_>,
+) -> Option<Spool> {
+    let spool = table.get()?;
+    let dir = match spool.dir.get()? {
+        Directory::Auto => engine.state.as_ref().unwrap_or(&resolver.host.state).join("spool"),
+        Directory::Path(path) => path.clone(),
+    };
+    let settings = Spool {
+        dir,
+        max: spool.max.get()?.0,
+        min_free: spool.min_free.get()?.0,
+        segment: spool.segment.get()?.0,
+        qos0: spool.qos0.get()?.0,
+        drain_rate: match spool.drain_rate.is_absent() {
+            true => None,
+            false => Some(spool.drain_rate.get()?.0),
+        },
+    };
+    let packet = sources.iter().map(|source| u64::from(source.max_packet)).max().unwrap_or(0);
+    let least = spool::least_segment(packet);
+    if settings.segment < least {
+        resolver.problem(
+            &spool.segment,
+            &What::SpoolSegment { packet: ByteSize::b(packet), least: ByteSize::b(least) },
+        );
+    }
+    let floor = spool::least_size(settings.segment, engine.cpus.len());
+    if settings.max < floor {
+        let (segment, floor) = (ByteSize::b(settings.segment), ByteSize::b(floor));
+        resolver.problem(&spool.max, &What::SpoolMax { segment, shards: engine.cpus.len(), floor });
+    }
+    Some(settings)
 }
 
 /// A list of cores, each of which this process may use, and once.

@@ -133,8 +133,6 @@ pub(super) trait Named: Copy + 'static {
     const WHAT: &'static str;
     /// Every name with its value.
     const NAMES: &'static [(&'static str, Self)];
-    /// Names that are known but not possible yet, and why.
-    const LATER: &'static [(&'static str, &'static str)] = &[];
 }
 
 /// One of the names of a [`Named`] value.
@@ -155,10 +153,7 @@ impl<'de, T: Named> Deserialize<'de> for Choice<T> {
                     return Ok(Choice(*value));
                 }
                 let expected: &dyn de::Expected = &self;
-                match T::LATER.iter().find(|(name, _)| *name == text) {
-                    Some((_, why)) => Err(E::custom(format_args!("{why}; write {expected}"))),
-                    None => Err(E::custom(format_args!("\"{text}\" is no {}; write {expected}", T::WHAT))),
-                }
+                Err(E::custom(format_args!("\"{text}\" is no {}; write {expected}", T::WHAT)))
             }
         }
         deserializer.deserialize_str(Reader(PhantomData))
@@ -184,6 +179,13 @@ pub(super) enum Cores {
 pub(super) enum Folder {
     Auto,
     Off,
+    Path(PathBuf),
+}
+
+/// `"auto"`, or the path of a folder.
+#[derive(Clone, Debug)]
+pub(super) enum Directory {
+    Auto,
     Path(PathBuf),
 }
 
@@ -238,6 +240,18 @@ impl<'de> Deserialize<'de> for Folder {
             }
         }
         deserializer.deserialize_str(Reader)
+    }
+}
+
+impl<'de> Deserialize<'de> for Directory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Folder::deserialize(deserializer)? {
+            Folder::Auto => Ok(Directory::Auto),
+            Folder::Path(path) => Ok(Directory::Path(path)),
+            Folder::Off => Err(de::Error::custom(
+                "a spool cannot be off; write \"auto\" or the path of a folder, or engine.ack = \"kafka\"",
+            )),
+        }
     }
 }
 

@@ -1,0 +1,86 @@
+//! One partition's records in the lane.
+
+use std::{collections::VecDeque, time::Instant};
+
+use super::retry::Retry;
+use crate::message::Record;
+
+/// Most batches of one partition inside librdkafka. With idempotence it has one request of a partition in flight, and
+/// its thread spins while another waits behind that; here the next batch grows instead.
+pub const BATCHES: usize = 1;
+
+/// Records of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    /// Not handed to librdkafka yet, oldest first.
+    pub(super) held: VecDeque<Record>,
+    /// Handed over and not reported.
+    pub(super) in_flight: usize,
+    /// Those of them that replay reads again: nothing is handed over until they are reported.
+    pub(super) shadows: usize,
+    /// What was handed over in one go: how many of it are not reported, and when.
+    batches: VecDeque<(usize, Instant)>,
+    pub(super) retry: Retry,
+    /// Whether it is in the lane's list of partitions to look at.
+    pub(super) listed: bool,
+    /// Orders of production below this are in the spool.
+    pub(super) swept: u64,
+}
+
+impl Partition {
+    /// How many of the records held may go to librdkafka now.
+    pub(super) fn most(&self, now: Instant) -> usize {
+        if self.is_busy() || self.shadows > 0 {
+            return 0;
+        }
+        self.retry.allowance(now, self.in_flight).min(self.held.len())
+    }
+
+    /// Whether as many batches are inside librdkafka as may be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.batches.len() >= BATCHES
+    }
+
+    /// `count` records were handed over.
+    pub(super) fn handed_over(&mut self, now: Instant, count: usize) {
+        self.in_flight += count;
+        if count > 0 {
+            self.batches.push_back((count, now));
+        }
+    }
+
+    /// A report came. When the oldest batch was handed over, if this was its last.
+    pub(super) fn reported(&mut self) -> Option<Instant> {
+        self.in_flight -= 1;
+        self.shadows = self.shadows.saturating_sub(1);
+        let (left, at) = self.batches.front_mut()?;
+        *left -= 1;
+        let at = (*left == 0).then_some(*at);
+        if at.is_some() {
+            self.batches.pop_front();
+        }
+        at
+    }
+
+    /// When the oldest batch was handed over of which something is not reported.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.batches.front().map(|(_, at)| *at)
+    }
+
+    /// Puts what failed in front of what waits, once every report is in. Returns how many.
+    pub(super) fn requeue(&mut self, now: Instant) -> usize {
+        if self.in_flight > 0 || self.retry.failed() == 0 {
+            return 0;
+        }
+        let before = self.held.len();
+        for record in self.retry.take_failed(now).rev() {
+            self.held.push_front(record);
+        }
+        self.held.len() - before
+    }
+
+    /// Whether the lane has anything of it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.in_flight == 0 && self.retry.failed() == 0
+    }
+}

@@ -1,0 +1,265 @@
+//! Drives the spool beside one lane: carries records between the lane and the store, and jobs between the store and its
+//! worker. It decides nothing.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use fairlead_spool::{AppendError, Batch, ReadError, Usage, disk::Real};
+
+use super::{Lane, Spooling};
+use crate::{
+    kafka::{Directory, Producer, Topics},
+    message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket},
+    ring::Doorbell,
+    route::partition,
+    settings::{Ack, Settings},
+    spool::{Done, Movement, Opened, Replayed, Store, Worker, fingerprint},
+};
+
+/// The spool's side of a turn.
+#[derive(Debug, Default)]
+pub struct Movements {
+    /// Receipts of records that were synced.
+    pub receipts: Vec<Receipt>,
+    /// What the ledger has to know.
+    pub ledger: Vec<(RouteId, Movement)>,
+}
+
+/// One shard's spool, and the way to it and back.
+#[derive(Debug)]
+pub struct Siding {
+    store: Store<Real>,
+    worker: Worker<Real>,
+    topics: Arc<Topics>,
+    directory: Directory,
+    /// The fingerprint of each route, and of no route.
+    routes: Vec<u32>,
+    /// Read and not yet in the lane: its Kafka topic is not known (yet).
+    replayed: VecDeque<Replayed>,
+    /// A moment by both clocks.
+    clock: (Instant, SystemTime),
+    /// When replay may go on under `drain_rate`, and the time of one record.
+    pace: Option<(Instant, Duration)>,
+    /// The last append found no room.
+    full: bool,
+}
+
+impl Siding {
+    /// Starts the worker of the shard's log.
+    ///
+    /// # Errors
+    /// The operating system has no more threads.
+    pub fn start(
+        settings: &Settings,
+        topics: &Arc<Topics>,
+        (log, recovery): Opened,
+        (shard, doorbells): (usize, &Arc<[Doorbell]>),
+        clock: (Instant, SystemTime),
+    ) -> io::Result<Siding> {
+        let label = |route: &crate::settings::Route| {
+            let source = route.source.map_or("", |source| settings.sources[source].name.as_str());
+            fingerprint(&format!("{source} {}", route.from.as_mqtt()))
+        };
+        let rate = settings.spool.as_ref().and_then(|spool| spool.drain_rate);
+        Ok(Siding {
+            store: Store::new(log, &recovery),
+            worker: Worker::start(shard, doorbells)?,
+            topics: topics.clone(),
+            directory: Directory::new(topics.clone()),
+            routes: settings.routes.iter().map(label).collect(),
+            replayed: VecDeque::new(),
+            clock,
+            pace: rate.map(|rate| (clock.0, Duration::from_secs(1) / rate as u32)),
+            full: false,
+        })
+    }
+
+    /// What a lane puts into its spool under this `ack`.
+    #[must_use]
+    pub fn spooling(ack: Ack) -> Spooling {
+        match ack {
+            Ack::Durable => Spooling::Outage,
+            Ack::Spool => Spooling::Always,
+            Ack::Kafka | Ack::Memory => Spooling::Never,
+        }
+    }
+
+    /// The two clocks drift apart; this brings them together.
+    pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.clock = (now, wall);
+    }
+
+    /// What the log holds and has met.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.store.usage()
+    }
+
+    /// Records of the log that have not ended.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.store.backlog()
+    }
+
+    /// Whether everything appended is synced, and the cursor says what has ended.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.store.is_settled()
+    }
+
+    /// When to poll again although nothing came.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let pace = self.pace.map(|(at, _)| at).filter(|_| self.store.unread() > 0);
+        self.store.poll_timeout().into_iter().chain(pace).min()
+    }
+
+    /// Replay begins again at the oldest record that has not ended.
+    pub fn rewind(&mut self) {
+        self.replayed.clear();
+        self.store.rewind();
+    }
+
+    /// A record that lies in the spool has ended. The receipt, where its session has none yet.
+    pub fn handle_ended(&mut self, sequence: u64, receipt: Receipt, moves: &mut Movements) {
+        match self.store.handle_ended(sequence, receipt.outcome) {
+            Some(first) => moves.receipts.push(first),
+            None => moves.ledger.push((receipt.route, Movement::Ended(receipt.outcome))),
+        }
+    }
+
+    /// One turn: takes what the worker did, appends what the lane gives, reads what it wants, and starts what is due.
+    pub fn poll(&mut self, now: Instant, lane: &mut Lane, inside: &mut Producer, moves: &mut Movements) {
+        while let Some(done) = self.worker.poll() {
+            self.handle_done(now, done, moves);
+        }
+        self.append(now, lane, inside);
+        while let Some(receipt) = self.store.poll_receipt() {
+            moves.ledger.push((receipt.route, Movement::Taken));
+            moves.receipts.push(receipt);
+        }
+        self.replay(now, lane, moves);
+        while let Some((topic, partition)) = lane.poll_unshadowed() {
+            lane.let_go(now, topic, partition, |sequence| self.store.has_ended(sequence));
+        }
+        lane.handle_progress(now, self.store.unread() + self.replayed.len() as u64);
+        if let Some(commit) = self.store.poll_commit(now) {
+            self.worker.commit(commit);
+        }
+        if let Some(upkeep) = self.store.poll_upkeep(now) {
+            self.worker.upkeep(upkeep);
+        }
+    }
+
+    fn handle_done(&mut self, now: Instant, done: Done<Real>, moves: &mut Movements) {
+        match done {
+            Done::Commit(committed) => {
+                if let Err(error) = self.store.handle_committed(now, committed) {
+                    tracing::error!("{error}");
+                }
+            }
+            Done::Upkeep(kept) => {
+                if let Err(error) = self.store.handle_upkeep(now, kept) {
+                    tracing::error!("{error}");
+                }
+            }
+            Done::Read(read) => self.handle_read(read, moves),
+        }
+    }
+
+    fn handle_read(&mut self, read: Result<Batch, ReadError>, moves: &mut Movements) {
+        let batch = match read {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!("{error}");
+                return self.store.handle_read_failed();
+            }
+        };
+        let replayed = &mut self.replayed;
+        for gap in self.store.handle_read(batch, |record| replayed.push_back(record)) {
+            tracing::error!("records {} to {} of the spool cannot be read any more", gap.first, gap.last);
+            let corrupt = Movement::Ended(Outcome::Dropped(DropReason::Corrupt));
+            for _ in gap.first..=gap.last {
+                moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, corrupt)]);
+            }
+        }
+    }
+
+    /// First what the lane had when it began to spill, then what came since.
+    fn append(&mut self, now: Instant, lane: &mut Lane, inside: &mut Producer) {
+        let time = self.time(now);
+        let (store, topics, routes, full) = (&mut self.store, &self.topics, &self.routes, &mut self.full);
+        let mut append = |record: &Record| {
+            let name = topics.get(record.topic).map_or("", |(name, _)| name);
+            let route = routes.get(usize::from(record.route.0)).copied().unwrap_or_default();
+            let appended = store.append(record, name, route, time);
+            *full = appended == Err(AppendError::Full);
+            appended.ok()
+        };
+        lane.sweep(inside, &mut append);
+        while let Some(record) = lane.poll_incoming() {
+            let Some(sequence) = append(record) else { return };
+            lane.handle_appended(now, sequence);
+        }
+    }
+
+    fn time(&self, now: Instant) -> u64 {
+        let since = self.clock.1.duration_since(UNIX_EPOCH).unwrap_or_default();
+        (since + now.saturating_duration_since(self.clock.0)).as_millis() as u64
+    }
+
+    /// What was read goes to the lane, and more is read if the lane wants it.
+    fn replay(&mut self, now: Instant, lane: &mut Lane, moves: &mut Movements) {
+        while let Some(replayed) = self.replayed.front() {
+            let Some(decoded) = &replayed.record else {
+                self.give_up(moves);
+                continue;
+            };
+            let Some((topic, partitions)) = self.directory.find(&decoded.kafka_topic) else { return };
+            let Some(Replayed { sequence, time, recovered, record: Some(decoded) }) = self.replayed.pop_front() else {
+                return;
+            };
+            let route = self.routes.iter().position(|route| *route == decoded.route);
+            let route = route.map_or(RouteId::NONE, |route| RouteId(route as u16));
+            if recovered {
+                moves.ledger.push((route, Movement::Recovered));
+            }
+            if self.store.has_ended(sequence) {
+                continue;
+            }
+            let partition = partition::of(decoded.key.as_deref(), partitions, sequence);
+            lane.handle_replayed(
+                now,
+                Record {
+                    ticket: Ticket::spooled(sequence),
+                    topic,
+                    route,
+                    partition,
+                    key: decoded.key,
+                    value: decoded.value,
+                    mqtt_topic: decoded.mqtt_topic,
+                    extra: Some(Box::new(Extra { headers: decoded.headers, time: Some(time) })),
+                },
+            );
+        }
+        if !lane.wants_replay() || self.pace.is_some_and(|(at, _)| now < at) {
+            return;
+        }
+        if let Some(read) = self.store.poll_read() {
+            self.worker.read(read);
+        }
+    }
+
+    /// A record that this version cannot read.
+    fn give_up(&mut self, moves: &mut Movements) {
+        let Some(replayed) = self.replayed.pop_front() else { return };
+        let outcome = Outcome::Dropped(DropReason::Corrupt);
+        tracing::error!("record {} of the spool is of a format that this version does not know", replayed.sequence);
+        moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, Movement::Ended(outcome))]);
+        drop(self.store.handle_ended(replayed.sequence, outcome));
+    }
+}

@@ -1,0 +1,82 @@
+//! The spool's folder: opened once for the process, with one log for each shard.
+
+use fairlead_spool::{Log, Name, OpenError, Options, Recovery, disk::Real};
+
+use crate::settings::Settings;
+
+/// Largest group that is made durable at once, bytes.
+const GROUP: u64 = 1 << 20;
+/// A group is at most this part of a segment.
+const GROUP_SHARE: u64 = 8;
+/// Bytes of a record besides its packet: its topic may be in it three times (MQTT topic, key, header).
+const MARGIN: u64 = 256 << 10;
+/// The least segment, bytes.
+const LEAST_SEGMENT: u64 = 1 << 20;
+/// Logs beside the shards' whose segments are counted: parked and dead letters.
+const OTHERS: u64 = 2;
+/// Segments that each log has at least.
+const RESERVED: u64 = 2;
+
+/// The least `segment` where a packet may have so many bytes.
+pub(crate) fn least_segment(packet: u64) -> u64 {
+    (2 * packet).max(LEAST_SEGMENT)
+}
+
+/// The least `max` for so many shards.
+pub(crate) fn least_size(segment: u64, shards: usize) -> u64 {
+    (shards as u64 + OTHERS) * RESERVED * segment
+}
+
+/// The log of one shard, just opened.
+pub type Opened = (Log<Real>, Recovery);
+
+/// Opens the spool, if there is to be one, and a log for each shard.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open(settings: &Settings) -> Result<Option<Vec<Opened>>, OpenError> {
+    let Some(settings_spool) = &settings.spool else { return Ok(None) };
+    let packet = settings.sources.iter().map(|source| u64::from(source.max_packet)).max().unwrap_or(0);
+    let segment = settings_spool.segment / 4096 * 4096;
+    let shards = settings.engine.cpus.len();
+    let options = Options {
+        max: settings_spool.max,
+        min_free: settings_spool.min_free,
+        segment,
+        group: (segment / GROUP_SHARE).min(GROUP) as usize,
+        record: (packet + MARGIN) as usize,
+        shards: shards as u32,
+    };
+    let (mut spool, warnings) = fairlead_spool::Spool::open(Real, &settings_spool.dir, options)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut logs = Vec::with_capacity(shards);
+    for shard in 0..shards {
+        let (log, recovery) = spool.log(Name::Shard(shard as u16))?;
+        tell(shard, &recovery);
+        logs.push((log, recovery));
+    }
+    Ok(Some(logs))
+}
+
+/// What was found, for people.
+fn tell(shard: usize, recovery: &Recovery) {
+    for warning in &recovery.warnings {
+        tracing::warn!(shard, "{warning}");
+    }
+    for gap in &recovery.gaps {
+        tracing::error!(
+            shard,
+            "records {} to {} of the spool were durable and are damaged or gone; what was left is in its folder quarantine",
+            gap.first,
+            gap.last
+        );
+    }
+    if recovery.torn {
+        tracing::info!(shard, "the end of the spool was torn by a crash and is cut; it had not been acknowledged");
+    }
+    if recovery.backlog > 0 {
+        tracing::info!(shard, records = recovery.backlog, "the spool holds records for Kafka");
+    }
+}

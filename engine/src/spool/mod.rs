@@ -1,0 +1,19 @@
+//! The engine's side of the spool: records in, records out, and what has become of them. The log itself, its format and
+//! its promise are those of [`fairlead_spool`].
+//!
+//! A [`Store`] is sans-IO; the [`Worker`] runs what blocks. Only the lane enters and leaves it.
+
+mod entry;
+mod folder;
+mod progress;
+mod store;
+mod worker;
+
+pub use entry::Decoded;
+pub use folder::{Opened, open};
+pub(crate) use {
+    entry::fingerprint,
+    folder::{least_segment, least_size},
+};
+pub use store::{Movement, Replayed, Store};
+pub use worker::{Done, Worker};

@@ -1,0 +1,274 @@
+//! One shard's log and what is known of its records: which wait to be synced, which have ended, how far replay is.
+//! Sans-IO: what blocks is in the jobs that the log hands out.
+
+use std::{collections::VecDeque, time::Instant};
+
+use fairlead_spool::{
+    AppendError, Batch, Commit, CommitError, Committed, Gap, Kept, Kind, Log, Position, Read, Recovery, Sequence, Stored,
+    Upkeep, UpkeepError, Usage, disk::Disk,
+};
+
+use super::{
+    entry::{self, Decoded},
+    progress::{Progress, SPAN},
+};
+use crate::{
+    message::{Outcome, Receipt, Record, RouteId, Ticket},
+    mqtt::Payload,
+};
+
+/// Bytes that one read of the replay asks for.
+const READ: usize = 1 << 20;
+
+/// A record that was appended and is not synced.
+#[derive(Debug)]
+struct Waiting {
+    /// Where its receipt goes.
+    ticket: Ticket,
+    route: RouteId,
+    /// It has ended before it was synced, and its receipt has left.
+    ended: bool,
+}
+
+/// What the ledger has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Movement {
+    /// The spool answers for a record from now on.
+    Taken,
+    /// A record of an earlier process was found.
+    Recovered,
+    /// A record that the spool answered for has ended.
+    Ended(Outcome),
+}
+
+/// A record that was read for replay.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Its number in the log.
+    pub sequence: Sequence,
+    /// When the message was received, in milliseconds since 1970.
+    pub time: u64,
+    /// Whether it is of an earlier process and was not read before.
+    pub recovered: bool,
+    /// What it is; `None` where this version cannot read it.
+    pub record: Option<Decoded>,
+}
+
+/// A read that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// What it brings comes next.
+    Next,
+    /// Replay was rewound meanwhile: what it brings does not count.
+    Stale,
+}
+
+/// One shard's log.
+#[derive(Debug)]
+pub struct Store<D: Disk> {
+    log: Log<D>,
+    meta: Vec<u8>,
+    /// Consecutive, from the first record that is not synced, or whose receipt has not left.
+    waiting: VecDeque<Waiting>,
+    first_waiting: Sequence,
+    progress: Progress,
+    /// Where replay reads on.
+    position: Position,
+    reading: Option<Reading>,
+    /// The last record of an earlier process, and the last of these that was read.
+    recovered: Sequence,
+    counted: Sequence,
+}
+
+impl<D: Disk> Store<D> {
+    /// A store on a log that was just opened.
+    #[must_use]
+    pub fn new(log: Log<D>, recovery: &Recovery) -> Store<D> {
+        Store {
+            meta: Vec::new(),
+            waiting: VecDeque::new(),
+            first_waiting: recovery.synced + 1,
+            progress: Progress::new(recovery.start.sequence),
+            position: recovery.start,
+            reading: None,
+            recovered: recovery.synced,
+            counted: recovery.start.sequence.saturating_sub(1),
+            log,
+        }
+    }
+
+    /// Copies a record into the group that is being filled. Its receipt follows when it is synced.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(
+        &mut self,
+        record: &Record,
+        kafka_topic: &str,
+        route: u32,
+        time: u64,
+    ) -> Result<Sequence, AppendError> {
+        let mut meta = std::mem::take(&mut self.meta);
+        entry::encode(record, kafka_topic, route, &mut meta);
+        let appended = self.log.append(&entry::entry(record, &meta, time));
+        self.meta = meta;
+        let sequence = appended?;
+        debug_assert_eq!(sequence, self.first_waiting + self.waiting.len() as u64);
+        self.waiting.push_back(Waiting { ticket: record.ticket, route: record.route, ended: false });
+        Ok(sequence)
+    }
+
+    /// The next group to be made durable.
+    pub fn poll_commit(&mut self, now: Instant) -> Option<Commit<D>> {
+        self.log.poll_commit(now)
+    }
+
+    /// Takes a group back. [`Store::poll_receipt`] has the receipts.
+    ///
+    /// # Errors
+    /// See [`CommitError`]; the records stay and are written again.
+    pub fn handle_committed(&mut self, now: Instant, done: Committed<D>) -> Result<(), CommitError> {
+        self.log.handle_committed(now, done).map(drop)
+    }
+
+    /// The receipt of the next record that is synced, with what the ledger has to know.
+    pub fn poll_receipt(&mut self) -> Option<Receipt> {
+        while self.first_waiting <= self.log.synced() {
+            let Waiting { ticket, route, ended } = self.waiting.pop_front()?;
+            let sequence = self.first_waiting;
+            self.first_waiting += 1;
+            if !ended {
+                return Some(Receipt { ticket, route, outcome: Outcome::Spooled });
+            }
+            self.end(sequence);
+        }
+        None
+    }
+
+    /// A record has ended. The receipt, where the session has none yet; otherwise the spool answered for the record.
+    pub fn handle_ended(&mut self, sequence: Sequence, outcome: Outcome) -> Option<Receipt> {
+        let Some(place) = sequence.checked_sub(self.first_waiting) else {
+            self.end(sequence);
+            return None;
+        };
+        let waiting = self.waiting.get_mut(place as usize)?;
+        waiting.ended = true;
+        Some(Receipt { ticket: waiting.ticket, route: waiting.route, outcome })
+    }
+
+    fn end(&mut self, sequence: Sequence) {
+        let base = self.progress.base();
+        self.progress.end(sequence);
+        if self.progress.base() > base {
+            self.log.release(self.progress.base() - 1);
+        }
+    }
+
+    /// Whether the record has ended.
+    #[must_use]
+    pub fn has_ended(&self, sequence: Sequence) -> bool {
+        match sequence.checked_sub(self.first_waiting) {
+            Some(place) => self.waiting.get(place as usize).is_some_and(|waiting| waiting.ended),
+            None => self.progress.has_ended(sequence),
+        }
+    }
+
+    /// Replay begins again at the oldest record that has not ended.
+    pub fn rewind(&mut self) {
+        self.position = self.log.start();
+        self.reading = self.reading.map(|_| Reading::Stale);
+    }
+
+    /// The next read of the replay. `None` while one is under way, when everything synced was read, or when the
+    /// oldest record that has not ended is too far behind.
+    pub fn poll_read(&mut self) -> Option<Read<D>> {
+        if self.reading.is_some() || self.position.sequence.saturating_sub(self.progress.base()) >= SPAN {
+            return None;
+        }
+        let read = self.log.read(self.position, READ)?;
+        self.reading = Some(Reading::Next);
+        Some(read)
+    }
+
+    /// A read could not be done; it is asked for again.
+    pub fn handle_read_failed(&mut self) {
+        self.reading = None;
+    }
+
+    /// Takes what was read, and hands out what has not ended. What cannot be read any more is in `gaps`.
+    pub fn handle_read(&mut self, batch: Batch, mut replay: impl FnMut(Replayed)) -> Vec<Gap> {
+        if self.reading.take() == Some(Reading::Stale) {
+            return Vec::new();
+        }
+        let Batch { buffer, records, next, gaps } = batch;
+        let buffer = Payload::from(buffer);
+        for stored in records {
+            if !self.has_ended(stored.sequence) {
+                replay(self.replayed(&buffer, &stored));
+            }
+        }
+        for gap in &gaps {
+            (gap.first..=gap.last).for_each(|sequence| self.end(sequence));
+        }
+        self.position = next;
+        gaps
+    }
+
+    fn replayed(&mut self, buffer: &Payload, stored: &Stored) -> Replayed {
+        let recovered = stored.sequence <= self.recovered && stored.sequence > self.counted;
+        if recovered {
+            self.counted = stored.sequence;
+        }
+        let record = if stored.kind == Kind::Data { entry::decode(buffer, stored) } else { None };
+        Replayed { sequence: stored.sequence, time: stored.time, recovered, record }
+    }
+
+    /// Records that replay has not read.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        (self.log.appended() + 1).saturating_sub(self.position.sequence)
+    }
+
+    /// The next piece of upkeep.
+    pub fn poll_upkeep(&mut self, now: Instant) -> Option<Upkeep<D>> {
+        self.log.poll_upkeep(now)
+    }
+
+    /// Takes upkeep back.
+    ///
+    /// # Errors
+    /// See [`UpkeepError`].
+    pub fn handle_upkeep(&mut self, now: Instant, done: Kept<D>) -> Result<(), UpkeepError> {
+        self.log.handle_upkeep(now, done)
+    }
+
+    /// When to poll again although nothing came.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.log.poll_timeout()
+    }
+
+    /// Records that wait to be synced.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Records of the log that have not ended, synced or not.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        (self.log.appended() + 1).saturating_sub(self.progress.base())
+    }
+
+    /// Whether the durable cursor says all that is known.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.waiting.is_empty() && self.log.delivered() + 1 >= self.progress.base()
+    }
+
+    /// What the log holds and has met.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.log.usage()
+    }
+}
