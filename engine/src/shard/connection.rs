@@ -32,13 +32,11 @@ const OUTPUT: usize = 64 << 10;
 pub(super) async fn run(shard: Rc<Shard>, index: usize) {
     let slot = &shard.slots[index];
     while let Some(address) = next_address(&shard, slot).await {
-        let dialled = {
-            let address = address.clone();
-            spawn_blocking(move || dial(&address)).await.unwrap_or_else(|error| Err(error.into()))
-        };
+        let dialled = open(&shard, slot, address.clone()).await;
         let now = clock::now();
-        match dialled.and_then(|socket| TcpStream::from_std(socket.into())) {
-            Err(error) => {
+        match dialled {
+            None => slot.session.borrow_mut().handle_disconnected(now, Cause::Shutdown),
+            Some(Err(error)) => {
                 slot.session.borrow_mut().handle_connect_failed(now, &format!("{address}: {error}"));
             }
             Ok(socket) => {
@@ -83,6 +81,27 @@ struct Connection<'a> {
     slot: &'a Slot,
     stream: TcpStream,
     input: Input,
+/// Opens a TCP connection; `None` when the shard is drained before it is open. The thread that dials is not waited for:
+/// it may take seconds, and the executor's end leaves it behind.
+async fn open(shard: &Shard, slot: &Slot, address: Address) -> Option<io::Result<TcpStream>> {
+    let mut dialling = spawn_blocking(move || dial(&address));
+    poll_fn(|cx| {
+        loop {
+            if shard.control.is_draining() {
+                return Poll::Ready(None);
+            }
+            if slot.bell.poll(cx).is_pending() {
+                break;
+            }
+        }
+        Pin::new(&mut dialling).poll(cx).map(Some)
+    })
+    .await
+    .map(|dialled| {
+        dialled.unwrap_or_else(|error| Err(error.into())).and_then(|socket| TcpStream::from_std(socket.into()))
+    })
+}
+
     output: Vec<u8>,
     written: usize,
     reading: bool,
