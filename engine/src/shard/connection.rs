@@ -135,14 +135,14 @@ impl<'a> Connection<'a> {
         if let Some(stalled) = waiting.take() {
             session.set_paused(now, false);
             let ticket = stalled.ticket();
-            let offered = intake.again(now, source, stalled, &mut driver);
+            let offered = intake.again(now, source, &session, stalled, &mut driver);
             *waiting = shard.account(&mut tally, &mut session, ticket, offered);
             fed = waiting.is_none();
         }
         while waiting.is_none() {
             match session.poll_publish(now, &mut self.input) {
                 Ok(Some(Delivery::Publish { ticket, publish })) => {
-                    let offered = intake.offer(now, source, ticket, publish, &mut driver);
+                    let offered = intake.offer(now, source, &session, (ticket, publish), &mut driver);
                     *waiting = shard.account(&mut tally, &mut session, ticket, offered);
                     fed = true;
                 }
