@@ -12,9 +12,9 @@ use crate::{
     control,
     kafka::{ClientError, Resolver, Topics},
     logging::LogStats,
-    metrics::{Layout, Ledger, Metrics, SessionLabel},
+    metrics::{Imbalance, Layout, Ledger, Metrics, SessionLabel},
     settings::{Ack, Planned, Settings},
-    shard::{Remains, ShardError, Shards, dial},
+    shard::{Remains, ShardError, Shards, clock, dial},
     subscriptions::{Store, Subscriptions},
 };
 
@@ -56,7 +56,7 @@ pub struct Summary {
     pub unacknowledged: u64,
     /// Records acknowledged under `ack = "memory"` and lost at this exit.
     pub lost: u64,
-    /// What does not add up; empty is good.
+    /// What does not add up, at the end or at any time during the run; empty is good.
     pub imbalance: Vec<String>,
 }
 
@@ -65,6 +65,7 @@ pub struct Bridge {
     shards: Shards,
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
+    state: Arc<admin::State>,
     control: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
@@ -86,6 +87,7 @@ impl Bridge {
         let (store, recalled) = Store::open(&settings);
         let subscriptions = Arc::new(Subscriptions::new(recalled));
         let shards = Shards::start(&settings, &metrics, &topics, &subscriptions)?;
+        let state = admin::State::new(metrics.clone(), logs, clock::now);
         let (stop, stopped) = watch::channel(false);
         let control = control::Control {
             settings: settings.clone(),
@@ -96,14 +98,14 @@ impl Bridge {
             subscriptions,
             store,
             listener,
-            logs,
+            state: state.clone(),
             stopped,
         };
         let control = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || control.run())
             .map_err(|error| ShardError::Thread { shard: 0, why: error.to_string() })?;
-        Ok(Bridge { shards, settings, metrics, control, stop })
+        Ok(Bridge { shards, settings, metrics, state, control, stop })
     }
 
     /// The metrics, which go on after the bridge has ended.
@@ -121,7 +123,7 @@ impl Bridge {
         let remains = self.shards.join();
         self.stop.send_replace(true);
         let _ = self.control.join();
-        summarize(&self.settings, &self.metrics, &remains, drained)
+        summarize(&self.settings, &self.metrics, &remains, drained, self.state.unbalanced())
     }
 }
 
@@ -138,15 +140,26 @@ fn layout(settings: &Settings) -> Layout {
     }
 }
 
-/// The last look at the ledger.
-fn summarize(settings: &Settings, metrics: &Metrics, remains: &[Remains], drained: bool) -> Summary {
+/// The last look at the ledger. `seen` is an imbalance during the run: that it is gone by now excuses nothing.
+fn summarize(
+    settings: &Settings,
+    metrics: &Metrics,
+    remains: &[Remains],
+    drained: bool,
+    seen: Option<&Imbalance>,
+) -> Summary {
     let (outstanding, in_lanes) =
         remains.iter().fold((0, 0), |sums, shard| (sums.0 + shard.outstanding, sums.1 + shard.in_lane));
     let memory = settings.engine.ack == Ack::Memory;
     let ledger = Ledger::of(metrics);
-    let mut imbalance: Vec<String> = ledger.imbalance().iter().map(ToString::to_string).collect();
+    let last = ledger.imbalance();
+    let mut imbalance: Vec<String> = last.iter().map(ToString::to_string).collect();
+    if let Some(seen) = seen.filter(|seen| last.as_ref() != Some(*seen)) {
+        imbalance.push(format!("during the run, {seen}"));
+    }
     if drained && outstanding != in_lanes {
-        imbalance.push(format!("{outstanding} records have no receipt, but the lanes hold {in_lanes}"));
+        let differ = format!("{outstanding} records have no receipt, but the lanes hold {in_lanes}, which is a bug");
+        imbalance.push(differ);
     }
     let (unacknowledged, lost) = if memory { (0, outstanding) } else { (outstanding, 0) };
     Summary { ledger, unacknowledged, lost, imbalance }
@@ -168,4 +181,46 @@ fn reach(settings: &Settings, resolver: &Resolver) -> Result<(), StartError> {
     }
     resolver.cluster()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        logging::LogStats,
+        message::RouteId,
+        metrics::Entry,
+        settings::{Host, Layers, load},
+    };
+
+    /// A bridge to servers that are not there.
+    fn bridge(folder: &std::path::Path) -> Bridge {
+        let file = folder.join("fairlead.toml");
+        let text = "[[source]]\nname = \"a\"\nurl = \"mqtt://127.0.0.1:1\"\n[kafka]\nbrokers = \"127.0.0.1:1\"\n\
+                    [[route]]\nfrom = \"a\"\ntopic = \"a\"\n[admin]\nlisten = \"127.0.0.1:0\"\n";
+        std::fs::write(&file, text).unwrap();
+        let host = Host { state: folder.to_owned(), ..Host::detect().unwrap() };
+        let loaded = load(&Layers { files: vec![file], ..Layers::default() }, &host);
+        let settings = loaded.settings.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        Bridge::start(settings, Options::default(), Arc::new(LogStats::default())).unwrap()
+    }
+
+    #[test]
+    fn an_imbalance_during_the_run_is_told_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let sound = bridge(folder.path());
+        sound.state.sample();
+        assert_eq!(sound.stop().imbalance, Vec::<String>::new());
+
+        let broken = bridge(folder.path());
+        // The shard has nothing to enter, so this thread is the only writer.
+        let enter = |entry| broken.metrics.shard(0).ledger(RouteId(0), entry, 1);
+        enter(Entry::Received);
+        broken.state.sample();
+        enter(Entry::Delivered);
+        let summary = broken.stop();
+        assert_eq!(summary.ledger.imbalance(), None, "by now it balances");
+        let [imbalance] = summary.imbalance.as_slice() else { panic!("{:?}", summary.imbalance) };
+        assert!(imbalance.starts_with("during the run, the ledger of route `a`"), "{imbalance}");
+    }
 }

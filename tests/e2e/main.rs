@@ -15,6 +15,7 @@ mod metrics;
 mod mqtt_brokers;
 mod mqtt_connections;
 mod mqtt_packets;
+mod overlaps;
 mod scene;
 mod shutdown;
 mod subscriptions;

@@ -241,3 +241,28 @@ fn broken_packets_close_the_session_and_leave_no_record() {
         assert_eq!(scene.bridge.metric(metric::VIOLATIONS, &[]), 1.0, "{name}");
     }
 }
+
+/// Every PUBREL is answered, so a broker that reads none of the answers is not read either.
+#[test]
+fn answers_that_the_broker_does_not_take_stop_the_reading() {
+    const MOST: usize = 64 << 20;
+    let mut scene = Scene::new("version = \"5\"");
+    let mut session = scene.session();
+    scene.bridge.wait_ready(LIMIT);
+    let before = scene.bridge.process().rss_anon();
+    let flood = session.flood(&wire::acknowledge(wire::PUBREL, 9), Duration::from_secs(1), MOST);
+    scene.bridge.wait_metric(metric::OUTPUT_FULL, &[], 1.0, LIMIT);
+    let grown = scene.bridge.process().rss_anon().saturating_sub(before);
+    assert!(grown < 24 << 20, "{grown} bytes of memory for answers that nobody reads");
+    // Whoever reads them gets every one, and the session goes on.
+    for _ in 0..flood.packets {
+        session.expect_id(wire::PUBCOMP, 9);
+    }
+    session.send(&flood.rest);
+    if !flood.rest.is_empty() {
+        session.expect_id(wire::PUBCOMP, 9);
+    }
+    session.publish("ais/1", 1, 1, b"after the flood");
+    session.expect_id(wire::PUBACK, 1);
+    assert_eq!(scene.bridge.metric(metric::RECONNECTS, &[]), 0.0);
+}

@@ -1,8 +1,12 @@
 //! SIGTERM and SIGINT: stop reading, let what is in flight arrive, acknowledge it, say the ledger, go.
 
-use std::time::Duration;
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
 
-use fairlead_tests::{Fairlead, Kafka, Loadgen, Process, metric, now, unique, wire};
+use fairlead_tests::{Config, Fairlead, Kafka, Loadgen, Process, free_port, metric, now, unique, wait_until, wire};
 use rustix::process::Signal;
 
 use crate::{
@@ -30,6 +34,31 @@ fn idle_bridge_says_goodbye() {
         let log = scene.bridge.log();
         assert_eq!(ledger_total(&log), [1, 0, 1, 0, 0, 0, 0], "{log}");
     }
+}
+
+/// A listening port whose queue is full, with what fills it: a further SYN is not answered.
+fn deaf_port() -> (u16, TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+    let waiting: Vec<TcpStream> = std::iter::from_fn(connect).take(16).collect();
+    assert!(waiting.len() < 16, "a queue that does not fill");
+    (address.port(), listener, waiting)
+}
+
+#[test]
+fn dialling_does_not_hold_up_the_end() {
+    let (port, _listener, _waiting) = deaf_port();
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let mut bridge = Fairlead::start(&Config::new(&url, &format!("127.0.0.1:{}", free_port()), "ais"));
+    // Remote address and state SYN_SENT, as proc_net_tcp(5) writes them.
+    let dialling = format!(" 0100007F:{port:04X} 02 ");
+    let is_dialling = || fs::read_to_string("/proc/net/tcp").unwrap().contains(&dialling);
+    wait_until(LIMIT, "the bridge dials", is_dialling);
+    let start = now();
+    assert_eq!(bridge.stop(LIMIT), 0);
+    assert!(now() - start < Duration::from_secs(3), "the end took {:?}", now() - start);
 }
 
 #[test]

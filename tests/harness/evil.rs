@@ -15,6 +15,18 @@ use crate::{
 /// Longest wait for the next packet of the bridge.
 const PACKET: Duration = Duration::from_secs(10);
 
+/// Packets of a flood that are written at once.
+const FLOOD_BLOCK: usize = 4096;
+
+/// What the bridge took of [`Connection::flood`].
+#[derive(Debug)]
+pub struct Flood {
+    /// Whole packets.
+    pub packets: usize,
+    /// What is missing of the last one.
+    pub rest: Vec<u8>,
+}
+
 /// A listening socket of 127.0.0.1.
 #[derive(Debug)]
 pub struct EvilBroker {
@@ -127,6 +139,29 @@ impl Connection {
     /// Sends bytes that may make the bridge close the connection before the last of them is out.
     pub fn send_fatal(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends a packet again and again and reads nothing, until the bridge takes no more for `span`.
+    ///
+    /// # Panics
+    ///
+    /// When it takes more than `most` bytes, or closes.
+    #[track_caller]
+    pub fn flood(&mut self, packet: &[u8], span: Duration, most: usize) -> Flood {
+        let block = packet.repeat(FLOOD_BLOCK);
+        self.stream.set_write_timeout(Some(span)).expect("a socket option");
+        let mut sent = 0;
+        loop {
+            match self.stream.write(&block[sent % packet.len()..]) {
+                Ok(count) => sent += count,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+                Err(e) => panic!("the bridge closes: {e}"),
+            }
+            assert!(sent < most, "the bridge reads on and on, and is not read");
+        }
+        self.stream.set_write_timeout(None).expect("a socket option");
+        let part = sent % packet.len();
+        Flood { packets: sent / packet.len(), rest: if part == 0 { Vec::new() } else { packet[part..].to_vec() } }
     }
 
     /// Sends a PUBLISH without properties.

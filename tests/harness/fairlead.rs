@@ -120,6 +120,8 @@ pub mod metric {
     pub const APPROXIMATE: &str = "fairlead_ledger_approximate";
     /// 1 where the ledger balances.
     pub const BALANCED: &str = "fairlead_ledger_balanced";
+    /// Times a broker did not take what was written to it.
+    pub const OUTPUT_FULL: &str = "fairlead_mqtt_output_full_total";
     /// Connections opened again.
     pub const RECONNECTS: &str = "fairlead_mqtt_reconnects_total";
     /// Reconnects at which the broker had lost the session.

@@ -20,7 +20,7 @@ mod wait;
 pub mod wire;
 
 pub use client::Client;
-pub use evil::{Connection, EvilBroker};
+pub use evil::{Connection, EvilBroker, Flood};
 pub use fairlead::{Config, Fairlead, Finished, fairlead, fairlead_path, metric};
 pub use http::{Metrics, Response, get};
 pub use kafka::{Kafka, MockKafka};

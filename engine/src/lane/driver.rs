@@ -17,6 +17,9 @@ use crate::{
     settings::Settings,
 };
 
+/// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
+const REPLACE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What one turn of [`Driver::poll`] brought.
 #[derive(Debug, Default)]
 pub struct Turn {
@@ -39,6 +42,8 @@ pub struct Driver {
     topics: Arc<Topics>,
     settings: Arc<Settings>,
     fatal: bool,
+    /// When a replacement that could not be started is tried again.
+    replace_at: Option<Instant>,
     handed_over: u64,
     batches: u64,
     full: u64,
@@ -52,7 +57,18 @@ impl Driver {
     pub fn new(settings: Arc<Settings>, topics: Arc<Topics>, port: Port) -> Result<Driver, ProducerError> {
         let producer = start_producer(&settings, &topics, &port)?;
         let lane = Lane::new(settings.kafka.linger);
-        Ok(Driver { lane, producer, port, topics, settings, fatal: false, handed_over: 0, batches: 0, full: 0 })
+        Ok(Driver {
+            lane,
+            producer,
+            port,
+            topics,
+            settings,
+            fatal: false,
+            replace_at: None,
+            handed_over: 0,
+            batches: 0,
+            full: 0,
+        })
     }
 
     /// The state machine.
@@ -125,8 +141,8 @@ impl Driver {
         }
         self.lane.handle_timeout(now);
         self.take_reports(now, turn);
-        if self.fatal && self.producer.in_flight() == 0 {
-            turn.replaced = self.replace();
+        if self.fatal && self.producer.in_flight() == 0 && self.replace_at.is_none_or(|at| now >= at) {
+            turn.replaced = self.replace(now);
         }
         self.flush(now, turn);
         self.port.take_receipts(|receipt| turn.receipts.push(receipt));
@@ -135,8 +151,8 @@ impl Driver {
     /// When the lane wants to be polled again although nothing came.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        // A failed producer is waited for by its reports, which ring.
-        if self.fatal { None } else { self.lane.poll_timeout() }
+        // A failed producer is waited for by its reports, which ring; after them its replacement is tried.
+        if self.fatal { self.replace_at } else { self.lane.poll_timeout() }
     }
 
     /// See [`Lane::take_hold_time`].
@@ -187,17 +203,19 @@ impl Driver {
         }
     }
 
-    /// Puts a new producer in the place of one that failed; tried again at the next turn when it cannot start.
-    fn replace(&mut self) -> bool {
+    /// Puts a new producer in the place of one that failed; tried again after [`REPLACE_PAUSE`] when it cannot start.
+    fn replace(&mut self, now: Instant) -> bool {
         match start_producer(&self.settings, &self.topics, &self.port) {
             Ok(producer) => {
                 let failed = std::mem::replace(&mut self.producer, producer);
                 self.fatal = false;
+                self.replace_at = None;
                 // Destroying waits for librdkafka's threads, which an executor must not.
                 drop(thread::spawn(move || drop(failed)));
                 true
             }
             Err(error) => {
+                self.replace_at = Some(now + REPLACE_PAUSE);
                 tracing::error!(%error, "no new producer after a fatal error; trying again");
                 false
             }
@@ -228,4 +246,32 @@ fn start_producer(settings: &Arc<Settings>, topics: &Arc<Topics>, port: &Port) -
         Producer::new(&settings, LIMIT, topics, doorbells, shard)
     };
     thread::spawn(start).join().expect("starting a producer does not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ring::Mesh, settings::Secret, shard::clock};
+
+    #[test]
+    fn a_replacement_that_cannot_start_is_tried_again_after_a_pause() {
+        let settings = Arc::new(Settings::minimal("127.0.0.1:1"));
+        let port = Mesh::new(1).into_ports().remove(0);
+        let mut driver = Driver::new(settings.clone(), Arc::new(Topics::default()), port).unwrap();
+        let mut refused = (*settings).clone();
+        refused.kafka.properties.push(("no.such.property".to_owned(), Secret::new("1".to_owned())));
+        driver.settings = Arc::new(refused);
+        driver.fatal = true;
+        let (now, mut turn) = (clock::now(), Turn::default());
+        assert_eq!(driver.poll_timeout(), None, "reports ring");
+        driver.poll(now, &mut turn);
+        assert!(!turn.replaced);
+        assert_eq!(driver.poll_timeout(), Some(now + REPLACE_PAUSE));
+        driver.settings = settings;
+        driver.poll(now + REPLACE_PAUSE / 2, &mut turn);
+        assert!(!turn.replaced, "each attempt costs a thread: not at every wake");
+        driver.poll(now + REPLACE_PAUSE, &mut turn);
+        assert!(turn.replaced);
+        assert_eq!(driver.poll_timeout(), None);
+    }
 }

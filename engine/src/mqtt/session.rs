@@ -331,6 +331,12 @@ impl Session {
         self.is_online() && self.subscriber.is_granted()
     }
 
+    /// Whether the broker refused a filter when it was last asked: what it would have sent for that filter is missing.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.subscriber.is_refused()
+    }
+
     /// Client identifier.
     #[must_use]
     pub fn client_id(&self) -> &str {

@@ -233,7 +233,7 @@ pub struct Source {
 pub struct SessionPlan {
     /// Client identifier, rendered.
     pub client_id: String,
-    /// What it subscribes to.
+    /// What it subscribes to, in the order of the routes.
     pub subscriptions: Vec<Subscription>,
 }
 
@@ -242,8 +242,8 @@ pub struct SessionPlan {
 pub struct Subscription {
     /// The filter on the wire, with `$share/group/` where the source shares.
     pub filter: String,
-    /// Subscription Identifier (MQTT 5.0 §3.8.2.1.2), where filters of this source overlap only partly. Identifiers
-    /// rise in the order of the routes, so that of the copies of one message the lowest counts.
+    /// Subscription Identifier (MQTT 5.0 §3.8.2.1.2), where filters of this source overlap only partly; see
+    /// [`crate::route::cover`].
     pub id: Option<u32>,
 }
 

@@ -14,8 +14,8 @@ pub(super) fn subscriptions(filters: &[&Filter]) -> Cover {
     cover::subscriptions(filters)
 }
 
-/// Spreads the subscriptions of a source over its sessions; in a shared-subscription group (MQTT 5.0 §4.8.2) every
-/// session takes all.
+/// Spreads the subscriptions of a source over its sessions, those that overlap together; in a shared-subscription group
+/// (MQTT 5.0 §4.8.2) every session takes all.
 pub(super) fn spread(
     cover: &Cover,
     filters: &[&Filter],
@@ -23,10 +23,10 @@ pub(super) fn spread(
     share: Option<&str>,
 ) -> Vec<Vec<Subscription>> {
     let mut spread = vec![Vec::new(); sessions];
-    for (index, covering) in cover.subscriptions.iter().enumerate() {
+    for covering in &cover.subscriptions {
         let filter = filters[covering.filter].as_mqtt();
         match share {
-            None => spread[index % sessions].push(Subscription { filter, id: covering.id }),
+            None => spread[covering.group % sessions].push(Subscription { filter, id: covering.id }),
             Some(group) => {
                 let filter = format!("$share/{group}/{filter}");
                 for session in &mut spread {

@@ -128,10 +128,10 @@ pub(super) enum What {
     #[error("no route takes from this source; add a [[route]], or remove the source")]
     NoFilter,
     #[error(
-        "there are {sessions} sessions for {filters} filter(s), so {} would have nothing to read; write sessions = {filters}, split the filters of the routes, or set `share` (which gives up order)",
-        sessions - filters
+        "there are {sessions} sessions for {groups} filter(s), those that overlap counted as one, so {} would have nothing to read; write sessions = {groups}, split the filters of the routes, or set `share` (which gives up order)",
+        sessions - groups
     )]
-    IdleSessions { sessions: u64, filters: u64 },
+    IdleSessions { sessions: u64, groups: u64 },
     #[error("a packet of {packet} does not fit {memory} of memory twice; lower max_packet, or raise engine.memory to at least {}", bytesize::ByteSize::b(packet.as_u64() * 2))]
     PacketBeyondMemory { packet: bytesize::ByteSize, memory: bytesize::ByteSize },
 

@@ -184,14 +184,14 @@ fn check_filters(
     cover: &Cover,
     resolver: &Resolver<'_>,
 ) {
-    let filters = cover.subscriptions.len();
-    if filters == 0 {
+    let groups = cover.groups() as u64;
+    if groups == 0 {
         resolver.problem(table, &What::NoFilter);
     } else if let Some(sessions) = source.sessions.get()
         && source.share.is_absent()
-        && sessions.0 > filters as u64
+        && sessions.0 > groups
     {
-        resolver.problem(&source.sessions, &What::IdleSessions { sessions: sessions.0, filters: filters as u64 });
+        resolver.problem(&source.sessions, &What::IdleSessions { sessions: sessions.0, groups });
     }
     if source.version.get().is_none_or(|version| version.0 != Version::V311) {
         return;

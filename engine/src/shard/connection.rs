@@ -27,23 +27,27 @@ use crate::{
 
 /// Output kept for reuse between writes, bytes.
 const OUTPUT: usize = 64 << 10;
+/// Output that the broker has not taken, in bytes, above which nothing more is read: whatever it sends is answered, and
+/// the answers must not pile up. All acknowledgements of the largest window fit, four bytes each. Beyond it grows by the
+/// answers to what one input holds.
+pub(super) const OUTPUT_LIMIT: usize = 256 << 10;
+const _: () = assert!(OUTPUT_LIMIT >= 4 * u16::MAX as usize);
 
 /// Runs a session until the shard has drained it.
 pub(super) async fn run(shard: Rc<Shard>, index: usize) {
     let slot = &shard.slots[index];
     while let Some(address) = next_address(&shard, slot).await {
-        let dialled = {
-            let address = address.clone();
-            spawn_blocking(move || dial(&address)).await.unwrap_or_else(|error| Err(error.into()))
-        };
+        let dialled = open(&shard, slot, address.clone()).await;
         let now = clock::now();
-        match dialled.and_then(|socket| TcpStream::from_std(socket.into())) {
-            Err(error) => {
+        match dialled {
+            None => slot.session.borrow_mut().handle_disconnected(now, Cause::Shutdown),
+            Some(Err(error)) => {
                 slot.session.borrow_mut().handle_connect_failed(now, &format!("{address}: {error}"));
             }
-            Ok(socket) => {
+            Some(Ok(socket)) => {
                 slot.session.borrow_mut().handle_connected(now);
                 let cause = Connection::new(&shard, slot, socket).await;
+                slot.unwritten.set(0);
                 slot.session.borrow_mut().handle_disconnected(clock::now(), cause);
             }
         }
@@ -77,14 +81,37 @@ async fn next_address(shard: &Shard, slot: &Slot) -> Option<Address> {
     .await
 }
 
+/// Opens a TCP connection; `None` when the shard is drained before it is open. The thread that dials is not waited for:
+/// it may take seconds, and the executor's end leaves it behind.
+async fn open(shard: &Shard, slot: &Slot, address: Address) -> Option<io::Result<TcpStream>> {
+    let mut dialling = spawn_blocking(move || dial(&address));
+    poll_fn(|cx| {
+        loop {
+            if shard.control.is_draining() {
+                return Poll::Ready(None);
+            }
+            if slot.bell.poll(cx).is_pending() {
+                break;
+            }
+        }
+        Pin::new(&mut dialling).poll(cx).map(Some)
+    })
+    .await
+    .map(|dialled| {
+        dialled.unwrap_or_else(|error| Err(error.into())).and_then(|socket| TcpStream::from_std(socket.into()))
+    })
+}
+
 /// One TCP connection of a session; resolves with the cause of its end.
 struct Connection<'a> {
     shard: &'a Shard,
     slot: &'a Slot,
     stream: TcpStream,
     input: Input,
+    /// What the session had ready and the socket has not taken.
     output: Vec<u8>,
-    written: usize,
+    /// Whether that was above [`OUTPUT_LIMIT`] when it was last looked at.
+    choked: bool,
     reading: bool,
     alarm: Alarm,
 }
@@ -93,7 +120,7 @@ impl<'a> Connection<'a> {
     fn new(shard: &'a Shard, slot: &'a Slot, stream: TcpStream) -> Connection<'a> {
         let output = Vec::with_capacity(OUTPUT);
         let input = Input::default();
-        Connection { shard, slot, stream, input, output, written: 0, reading: true, alarm: Alarm::default() }
+        Connection { shard, slot, stream, input, output, choked: false, reading: true, alarm: Alarm::default() }
     }
 
     /// Takes what has been read as far as it goes.
@@ -108,14 +135,14 @@ impl<'a> Connection<'a> {
         if let Some(stalled) = waiting.take() {
             session.set_paused(now, false);
             let ticket = stalled.ticket();
-            let offered = intake.again(now, source, stalled, &mut driver);
+            let offered = intake.again(now, source, &session, stalled, &mut driver);
             *waiting = shard.account(&mut tally, &mut session, ticket, offered);
             fed = waiting.is_none();
         }
         while waiting.is_none() {
             match session.poll_publish(now, &mut self.input) {
                 Ok(Some(Delivery::Publish { ticket, publish })) => {
-                    let offered = intake.offer(now, source, ticket, publish, &mut driver);
+                    let offered = intake.offer(now, source, &session, (ticket, publish), &mut driver);
                     *waiting = shard.account(&mut tally, &mut session, ticket, offered);
                     fed = true;
                 }
@@ -144,12 +171,18 @@ impl<'a> Connection<'a> {
         tally.publish(shard.metrics());
     }
 
-    /// Whether the session may go on: nothing stalls, and its share of the memory budget is not used up.
+    /// Whether the session may go on: nothing stalls, its share of the memory budget is not used up, and the broker takes
+    /// what is written to it.
     fn look_at_budget(&mut self, now: Instant) {
         let mut session = self.slot.session.borrow_mut();
         let used = session.unacknowledged_bytes() as usize + session.unacknowledged() * RECORD_OVERHEAD;
         let full = used >= self.shard.share();
-        session.set_paused(now, full || self.slot.stalled.borrow().is_some());
+        let choked = self.output.len() > OUTPUT_LIMIT;
+        session.set_paused(now, full || choked || self.slot.stalled.borrow().is_some());
+        if choked && !std::mem::replace(&mut self.choked, choked) {
+            self.shard.metrics().add(Counter::MqttOutputFull, 1);
+        }
+        self.choked = choked;
         let reading = !session.is_held();
         if self.reading && !reading {
             self.shard.metrics().add(Counter::MqttReadPauses, 1);
@@ -176,19 +209,28 @@ impl<'a> Connection<'a> {
     /// Writes what the session has ready. Ready when all of it is written.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<()>> {
         self.slot.session.borrow_mut().poll_transmit(now, &mut self.output);
-        while self.written < self.output.len() {
-            let count = ready!(write(&self.stream, cx, &self.output[self.written..]))?;
-            self.written += count;
-            self.shard.metrics().add(Counter::MqttWrittenBytes, count as u64);
-        }
-        if self.written > 0 {
-            self.output.clear();
-            self.written = 0;
-            if let Some(at) = self.slot.confirmed_at.take() {
-                self.shard.metrics().record(Stage::Acknowledge, micros(at, clock::now()), 1);
+        let mut written = 0;
+        let result = loop {
+            if written == self.output.len() {
+                break Poll::Ready(Ok(()));
             }
+            match write(&self.stream, cx, &self.output[written..]) {
+                Poll::Ready(Ok(count)) => written += count,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        // What is written goes at once: a broker that reads slowly, but reads, must not make the rest grow.
+        self.output.drain(..written);
+        self.slot.unwritten.set(self.output.len());
+        self.shard.metrics().add(Counter::MqttWrittenBytes, written as u64);
+        if written > 0
+            && self.output.is_empty()
+            && let Some(at) = self.slot.confirmed_at.take()
+        {
+            self.shard.metrics().record(Stage::Acknowledge, micros(at, clock::now()), 1);
         }
-        Poll::Ready(Ok(()))
+        result
     }
 
     /// One turn. Ready with the cause when the connection is over.
@@ -221,7 +263,8 @@ impl<'a> Connection<'a> {
         let deadline = self.slot.session.borrow().poll_timeout();
         let rung = self.slot.bell.poll(cx).is_ready();
         let fired = self.alarm.poll(cx, deadline).is_ready();
-        if read || rung || fired {
+        let relieved = self.choked && self.output.len() <= OUTPUT_LIMIT;
+        if read || rung || fired || relieved {
             // Another turn, after the other tasks of this shard had theirs.
             cx.waker().wake_by_ref();
         }

@@ -12,7 +12,8 @@ use crate::settings::Address;
 
 /// Longest wait for a connection to one IP address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long sent data may stay without an acknowledgement of TCP: finds a dead peer while reading is paused.
+/// How long sent data may stay without an acknowledgement of TCP, or unsent because the peer takes none: finds a dead peer,
+/// and one that never reads, while reading is paused.
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Idle time after which TCP probes the peer.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     clock,
+    connection::OUTPUT_LIMIT,
     state::{RECORD_OVERHEAD, Shard, Slot},
 };
 use crate::{
@@ -235,7 +236,7 @@ impl Shard {
     /// What the sessions counted and hold, summed up.
     fn publish_sessions(&self) {
         let metrics = self.metrics();
-        let (mut used, mut in_flight, mut bytes, mut paused, mut limit) = (0, 0, 0, 0, 0);
+        let (mut used, mut in_flight, mut bytes, mut paused, mut limit, mut unwritten) = (0, 0, 0, 0, 0, 0);
         let mut stats = Stats::default();
         for slot in &self.slots {
             let session = slot.session.borrow();
@@ -244,6 +245,7 @@ impl Shard {
             bytes += session.unacknowledged_bytes();
             used += session.unacknowledged_bytes() + (session.unacknowledged() * RECORD_OVERHEAD) as u64;
             paused += u64::from(session.is_held());
+            unwritten += slot.unwritten.get() as u64;
             limit += u64::from(self.settings.sources[slot.source].receive_maximum);
             let now_in_flight = session.in_flight() as u32;
             self.metrics.status().session(slot.board, |status| status.in_flight = now_in_flight);
@@ -252,6 +254,8 @@ impl Shard {
         metrics.set(Gauge::MemoryLimit, self.settings.engine.memory as u64);
         metrics.set(Gauge::MqttWindow, in_flight);
         metrics.set(Gauge::MqttWindowLimit, limit);
+        metrics.set(Gauge::MqttOutput, unwritten);
+        metrics.set(Gauge::MqttOutputLimit, (self.slots.len() * OUTPUT_LIMIT) as u64);
         metrics.set(Gauge::UnacknowledgedBytes, bytes);
         metrics.set(Gauge::MqttPausedSessions, paused);
         let [qos0, qos1, qos2] = stats.publishes;

@@ -249,6 +249,7 @@ fn slots(settings: &Settings, subscriptions: &Subscriptions, shard: usize) -> Ve
             bell: Bell::default(),
             confirmed_at: Cell::new(None),
             read_at: Cell::new(clock::now()),
+            unwritten: Cell::new(0),
             offered: Cell::new(false),
             stalled: RefCell::new(None),
         })

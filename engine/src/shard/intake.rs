@@ -6,6 +6,7 @@ use crate::{
     kafka::{Directory, Topics},
     lane::Driver,
     message::{DropReason, Publish, Record, RouteId, Ticket, TopicId},
+    mqtt::Session,
     route::{CacheCounts, Decision, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
     settings::{Owner, Settings, Source},
 };
@@ -63,16 +64,17 @@ impl Intake {
         (counts, CacheCounts::LIMIT * self.tables.len() as u64)
     }
 
-    /// Takes a PUBLISH as far as it goes.
+    /// Takes a PUBLISH of `session` as far as it goes.
     pub(super) fn offer(
         &mut self,
         now: Instant,
         source: usize,
-        ticket: Ticket,
-        publish: Publish,
+        session: &Session,
+        (ticket, publish): (Ticket, Publish),
         driver: &mut Driver,
     ) -> Offered {
         if let (Some(copies), Some(properties)) = (&self.copies[source], &publish.properties)
+            && !session.is_refused()
             && !copies.counts(&publish.topic, &properties.subscription_ids)
         {
             return Offered::Suppressed;
@@ -101,9 +103,16 @@ impl Intake {
     }
 
     /// Offers again what stalled.
-    pub(super) fn again(&mut self, now: Instant, source: usize, stalled: Stalled, driver: &mut Driver) -> Offered {
+    pub(super) fn again(
+        &mut self,
+        now: Instant,
+        source: usize,
+        session: &Session,
+        stalled: Stalled,
+        driver: &mut Driver,
+    ) -> Offered {
         match stalled {
-            Stalled::Topic(ticket, publish) => self.offer(now, source, ticket, publish, driver),
+            Stalled::Topic(ticket, publish) => self.offer(now, source, session, (ticket, publish), driver),
             Stalled::Full(to, record) => Intake::push(now, to, record, driver),
         }
     }

@@ -81,6 +81,8 @@ pub(super) struct Slot {
     pub(super) confirmed_at: Cell<Option<Instant>>,
     /// When bytes last came.
     pub(super) read_at: Cell<Instant>,
+    /// Bytes that its connection has ready and the socket has not taken.
+    pub(super) unwritten: Cell<usize>,
     /// Whether it offered records since the lane's last batch.
     pub(super) offered: Cell<bool>,
     /// What waits for the lane, a ring or a topic. It outlives the connection, because the session's window counts

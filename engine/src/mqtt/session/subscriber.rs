@@ -5,6 +5,10 @@
 //! granted at less than the QoS asked for, are asked for again with growing pauses, on the living connection: the
 //! other filters need not suffer. Retired filters are given up last, once what may replace them is granted, so that
 //! nothing falls between.
+//!
+//! Filters with a Subscription Identifier are asked for one after the other, in the order of the routes: the identifier
+//! promises that those in front are granted ([`crate::route::cover`]). Behind one that is refused they are asked for
+//! without identifier, so that every message counts, and again with it once that one is granted.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -42,6 +46,8 @@ enum Grant {
     Wanted,
     Asked,
     Granted,
+    /// Granted without its identifier.
+    Plain,
     Refused,
 }
 
@@ -51,16 +57,27 @@ struct Request {
     /// Index of the first filter, and how many.
     first: usize,
     count: usize,
-    subscribe: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Subscribe,
+    /// Without the identifier that the filter should have.
+    Plain,
+    Unsubscribe,
 }
 
 /// What the session is subscribed to.
 #[derive(Debug)]
 pub(super) struct Subscriber {
+    /// Those with an identifier are the last.
     subscriptions: Vec<Subscription>,
     grants: Vec<Grant>,
     /// How many of `grants` are [`Grant::Granted`].
     granted: usize,
+    /// How many of `grants` are [`Grant::Refused`].
+    refused: usize,
     /// No filter before this one is [`Grant::Wanted`].
     first_wanted: usize,
     /// The broker that the grants are of.
@@ -102,11 +119,14 @@ impl Session {
 }
 
 impl Subscriber {
-    pub(super) fn new(subscriptions: Vec<Subscription>, qos: Qos) -> Subscriber {
+    pub(super) fn new(mut subscriptions: Vec<Subscription>, qos: Qos) -> Subscriber {
+        // What waits for others must hold up nothing else.
+        subscriptions.sort_by_key(|subscription| subscription.id.is_some());
         Subscriber {
             grants: vec![Grant::Wanted; subscriptions.len()],
             subscriptions,
             granted: 0,
+            refused: 0,
             first_wanted: 0,
             broker: None,
             qos,
@@ -172,6 +192,8 @@ impl Subscriber {
         let before = std::mem::replace(&mut self.grants[index], grant);
         self.granted += usize::from(grant == Grant::Granted);
         self.granted -= usize::from(before == Grant::Granted);
+        self.refused += usize::from(grant == Grant::Refused);
+        self.refused -= usize::from(before == Grant::Refused);
         if grant == Grant::Wanted {
             self.first_wanted = self.first_wanted.min(index);
         }
@@ -180,6 +202,11 @@ impl Subscriber {
     /// Whether every filter is granted.
     pub(super) fn is_granted(&self) -> bool {
         self.granted == self.grants.len()
+    }
+
+    /// Whether a filter was refused when it was last asked for.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused > 0
     }
 
     /// Whether nothing is left to ask or to be answered.
@@ -192,7 +219,7 @@ impl Subscriber {
         if self.retry_at.is_some_and(|at| now >= at) {
             self.retry_at = None;
             for index in 0..self.grants.len() {
-                if self.grants[index] == Grant::Refused {
+                if matches!(self.grants[index], Grant::Refused | Grant::Plain) {
                     self.set(index, Grant::Wanted);
                 }
             }
@@ -213,26 +240,52 @@ impl Subscriber {
         self.first_wanted = wanted.map_or(self.grants.len(), |offset| self.first_wanted + offset);
         let first = self.first_wanted;
         if first < self.grants.len() {
+            if self.waits(first) {
+                return false;
+            }
             let count = self.batch(first);
             if count == 0 {
                 self.refuse(now, first, 0x95, events);
                 return true;
             }
-            codec.put_subscribe(packet_id, &self.subscriptions[first..first + count], self.qos, out);
+            let kind = self.kind(first);
+            let asked = &self.subscriptions[first..first + count];
+            match kind {
+                Kind::Plain => {
+                    let plain = asked.iter().map(|one| Subscription { id: None, ..one.clone() });
+                    codec.put_subscribe(packet_id, &plain.collect::<Vec<_>>(), self.qos, out);
+                }
+                _ => codec.put_subscribe(packet_id, asked, self.qos, out),
+            }
             (first..first + count).for_each(|index| self.set(index, Grant::Asked));
-            self.requests.push_back(Request { packet_id: id, first, count, subscribe: true });
+            self.requests.push_back(Request { packet_id: id, first, count, kind });
         } else if self.is_granted() && self.unsubscribed < self.retired.len() {
             let first = self.unsubscribed;
             let count = (self.retired.len() - first).min(FILTERS_PER_PACKET);
             codec.put_unsubscribe(packet_id, &self.retired[first..first + count], out);
             self.unsubscribed += count;
-            self.requests.push_back(Request { packet_id: id, first, count, subscribe: false });
+            self.requests.push_back(Request { packet_id: id, first, count, kind: Kind::Unsubscribe });
         } else {
             return false;
         }
         self.next_id = packet_id.checked_add(1).unwrap_or(NonZeroU16::MIN);
         self.reply_by.get_or_insert(now + REPLY_DEADLINE);
         true
+    }
+
+    /// Whether the answer to a filter in front has to come first.
+    fn waits(&self, index: usize) -> bool {
+        let identified = |index: usize| self.subscriptions[index].id.is_some();
+        let asked = |request: &Request| request.kind != Kind::Unsubscribe && identified(request.first);
+        identified(index) && self.requests.iter().any(asked)
+    }
+
+    /// How a filter may be asked for: with its identifier once those in front have theirs.
+    fn kind(&self, index: usize) -> Kind {
+        let mut front = self.subscriptions[..index].iter().zip(&self.grants[..index]);
+        let missing = |(front, grant): (&Subscription, &Grant)| front.id.is_some() && *grant != Grant::Granted;
+        let plain = self.subscriptions[index].id.is_some() && front.any(missing);
+        if plain { Kind::Plain } else { Kind::Subscribe }
     }
 
     /// How many filters from `first` on fit one SUBSCRIBE: wanted, within the limits, and alone where it carries a
@@ -273,14 +326,15 @@ impl Subscriber {
         codes: &[u8],
         events: &mut Events,
     ) -> Result<(), Violation> {
-        let request = self.answered(now, packet_id, true)?;
+        let request = self.answered(now, packet_id, |kind| kind != Kind::Unsubscribe)?;
+        let granted = if request.kind == Kind::Plain { Grant::Plain } else { Grant::Granted };
         if codes.len() != request.count {
             return Err(Violation::Unasked);
         }
         for (index, &code) in (request.first..).zip(codes) {
             if code < 0x80 && code >= self.qos as u8 {
-                self.set(index, Grant::Granted);
-                self.done.0 += 1;
+                self.set(index, granted);
+                self.done.0 += usize::from(granted == Grant::Granted);
             } else {
                 self.refuse(now, index, code, events);
             }
@@ -291,7 +345,7 @@ impl Subscriber {
     /// UNSUBACK came. A filter that the server would not give up is not asked again: it did not have it, or it is
     /// not ours to give.
     pub(super) fn handle_unsuback(&mut self, now: Instant, packet_id: u16) -> Result<(), Violation> {
-        let request = self.answered(now, packet_id, false)?;
+        let request = self.answered(now, packet_id, |kind| kind == Kind::Unsubscribe)?;
         self.done.1 += request.count;
         if self.requests.is_empty() && self.unsubscribed == self.retired.len() {
             self.retired.clear();
@@ -300,8 +354,8 @@ impl Subscriber {
         Ok(())
     }
 
-    fn answered(&mut self, now: Instant, packet_id: u16, subscribe: bool) -> Result<Request, Violation> {
-        let asked = |request: &Request| request.packet_id == packet_id && request.subscribe == subscribe;
+    fn answered(&mut self, now: Instant, packet_id: u16, fits: impl Fn(Kind) -> bool) -> Result<Request, Violation> {
+        let asked = |request: &Request| request.packet_id == packet_id && fits(request.kind);
         let index = self.requests.iter().position(asked).ok_or(Violation::Unasked)?;
         self.reply_by = (self.requests.len() > 1).then(|| now + REPLY_DEADLINE);
         self.requests.remove(index).ok_or(Violation::Unasked)

@@ -105,7 +105,7 @@ const SOURCE: &[Case] = &[
     (
         "[[source]]",
         "sessions = 3",
-        "12: source.0.sessions: there are 3 sessions for 1 filter(s), so 2 would have nothing to read; write sessions = 1, split the filters of the routes, or set `share` (which gives up order)",
+        "12: source.0.sessions: there are 3 sessions for 1 filter(s), those that overlap counted as one, so 2 would have nothing to read; write sessions = 1, split the filters of the routes, or set `share` (which gives up order)",
     ),
     ("[[source]]", "share = true", r#"9: source.0.share: found true without quotes; write "true""#),
     (

@@ -241,14 +241,50 @@ fn an_identifier_travels_alone() {
     identified.subscriptions[1].id = Some(1);
     identified.subscriptions[2].id = Some(200);
     let mut world = World::new(&source(Protocol::V5), &identified);
-    let sent = connected(&mut world, false);
-    let batches: Vec<Vec<String>> = packets(&sent)
-        .iter()
-        .map(|packet| filters(packet, Protocol::V5).into_iter().map(|(filter, _)| filter).collect())
-        .collect();
-    assert_eq!(batches, [["a"], ["b"], ["c"], ["d"]]);
-    assert_eq!(body(&packets(&sent)[1])[2..5], [2, 0x0b, 1]);
-    assert_eq!(body(&packets(&sent)[2])[2..6], [3, 0x0b, 200, 1]);
+    let first = connected(&mut world, false);
+    assert_eq!(subscribes(&first), [(vec!["a".into(), "d".into()], None), (vec!["b".into()], Some(1))]);
+    world.receive(&wire::suback(Protocol::V5, 1, &[1, 1]));
+    assert!(world.transmit().is_empty(), "the answer to the filter in front has not come");
+    world.receive(&wire::suback(Protocol::V5, 2, &[1]));
+    assert_eq!(subscribes(&world.transmit()), [(vec!["c".into()], Some(200))]);
+    world.receive(&wire::suback(Protocol::V5, 3, &[1]));
+    assert!(world.session.is_ready());
+}
+
+/// An identifier promises that those in front of it are granted. Behind a refused one every message counts.
+#[test]
+fn behind_a_refused_filter_there_is_no_identifier() {
+    let mut identified = plan(&["a", "b", "c"]);
+    (1..).zip(&mut identified.subscriptions).for_each(|(id, one)| one.id = Some(id));
+    let mut world = World::new(&Source { keep_alive: 0, ..source(Protocol::V5) }, &identified);
+    assert_eq!(subscribes(&connected(&mut world, false)), [(vec!["a".into()], Some(1))]);
+    world.receive(&wire::suback(Protocol::V5, 1, &[0x87]));
+    assert!(world.session.is_refused());
+    for (id, filter) in [(2, "b"), (3, "c")] {
+        assert_eq!(subscribes(&world.transmit()), [(vec![filter.into()], None)]);
+        world.receive(&wire::suback(Protocol::V5, id, &[1]));
+    }
+    assert!(!world.session.is_ready() && world.transmit().is_empty());
+    // Once it is granted, those behind get theirs.
+    world.pass(Duration::from_secs(1));
+    for (id, filter) in [(4, "a"), (5, "b"), (6, "c")] {
+        assert_eq!(subscribes(&world.transmit()), [(vec![filter.into()], Some(id - 3))]);
+        assert!(!world.session.is_ready());
+        world.receive(&wire::suback(Protocol::V5, id as u16, &[1]));
+    }
+    assert!(world.session.is_ready() && !world.session.is_refused());
+}
+
+/// The filters of each SUBSCRIBE on 5.0, and its Subscription Identifier.
+fn subscribes(sent: &[u8]) -> Vec<(Vec<String>, Option<u32>)> {
+    let identifier = |packet: &[u8]| match body(packet)[2..] {
+        [0, ..] => None,
+        [2, 0x0b, id, ..] => Some(u32::from(id)),
+        [3, 0x0b, low, high, ..] => Some(u32::from(low & 0x7f) | u32::from(high) << 7),
+        ref other => panic!("{other:?}"),
+    };
+    let names = |packet: &[u8]| filters(packet, Protocol::V5).into_iter().map(|(filter, _)| filter).collect();
+    packets(sent).iter().map(|packet| (names(packet), identifier(packet))).collect()
 }
 
 #[test]
