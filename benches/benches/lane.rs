@@ -19,8 +19,16 @@ fn turn(lane: &mut Lane, now: Instant, inside: &mut Vec<Record>) {
     for position in 0..TURN {
         let ticket = Ticket::new(0, 0, 0, position);
         let partition = position % PARTITIONS;
-        let record =
-            Record { ticket, topic: TopicId(0), route: RouteId(0), partition, key: None, value: None, mqtt_topic: None, extra: None };
+        let record = Record {
+            ticket,
+            topic: TopicId(0),
+            route: RouteId(0),
+            partition,
+            key: None,
+            value: None,
+            mqtt_topic: None,
+            extra: None,
+        };
         lane.handle_record(now, record);
     }
     while let Some(ready) = lane.poll_ready(now) {

@@ -16,7 +16,16 @@ const SLOTS: usize = 4096;
 
 fn record(position: u32) -> Record {
     let ticket = Ticket::new(0, 0, 0, position);
-    Record { ticket, topic: TopicId(0), route: RouteId(0), partition: 0, key: None, value: None, mqtt_topic: None, extra: None }
+    Record {
+        ticket,
+        topic: TopicId(0),
+        route: RouteId(0),
+        partition: 0,
+        key: None,
+        value: None,
+        mqtt_topic: None,
+        extra: None,
+    }
 }
 
 fn one_core(c: &mut Criterion) {

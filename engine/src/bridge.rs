@@ -15,6 +15,7 @@ use crate::{
     metrics::{Imbalance, Layout, Ledger, Metrics, SessionLabel},
     settings::{Ack, Planned, Settings},
     shard::{Remains, ShardError, Shards, clock, dial},
+    spool,
     subscriptions::{Store, Subscriptions},
 };
 
@@ -31,6 +32,9 @@ pub enum StartError {
     /// The admin endpoint's address cannot be had.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] fairlead_spool::OpenError),
     /// A shard did not start.
     #[error(transparent)]
     Shard(#[from] ShardError),
@@ -54,6 +58,8 @@ pub struct Summary {
     pub ledger: Ledger,
     /// Records that Fairlead had not acknowledged: the broker sends them again.
     pub unacknowledged: u64,
+    /// Records that lie in the spool: the next process sends them.
+    pub spooled: u64,
     /// Records acknowledged under `ack = "memory"` and lost at this exit.
     pub lost: u64,
     /// What does not add up, at the end or at any time during the run; empty is good.
@@ -86,7 +92,8 @@ impl Bridge {
         let topics = Arc::new(Topics::default());
         let (store, recalled) = Store::open(&settings);
         let subscriptions = Arc::new(Subscriptions::new(recalled));
-        let shards = Shards::start(&settings, &metrics, &topics, &subscriptions)?;
+        let spool = spool::open(&settings)?;
+        let shards = Shards::start(&settings, &metrics, &topics, &subscriptions, spool)?;
         let state = admin::State::new(metrics.clone(), logs, clock::now);
         let (stop, stopped) = watch::channel(false);
         let control = control::Control {
@@ -162,7 +169,8 @@ fn summarize(
         imbalance.push(differ);
     }
     let (unacknowledged, lost) = if memory { (0, outstanding) } else { (outstanding, 0) };
-    Summary { ledger, unacknowledged, lost, imbalance }
+    let spooled = remains.iter().map(|shard| shard.spooled).sum();
+    Summary { ledger, unacknowledged, spooled, lost, imbalance }
 }
 
 /// With `fail_fast`: whether both sides answer now.

@@ -51,7 +51,7 @@ impl Exit {
             Exit::Usage => "the command line cannot be understood",
             Exit::Inconclusive => "demo: no verdict, an embedded broker discarded messages",
             Exit::Unavailable => "--fail-fast, check --connect: a broker or Kafka cannot be reached",
-            Exit::Taken => "another process has what is needed (the port of [admin])",
+            Exit::Taken => "another process has what is needed (the port of [admin], the folder of [spool])",
             Exit::Config => "the configuration, or a limit of the host (cores, open files), does not allow to start",
             Exit::Interrupted => "a second signal ended it at once",
         }

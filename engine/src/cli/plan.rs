@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     route::partition,
-    settings::{Ack, Loaded, Settings, Source, Version},
+    settings::{Loaded, Settings, Source, Version},
 };
 
 /// What a configuration comes to.

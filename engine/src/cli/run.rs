@@ -103,7 +103,8 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Admin(crate::admin::AdminError::Taken { .. }) => Exit::Taken,
         StartError::Kafka(crate::kafka::ClientError::Unreachable { .. }) | StartError::Mqtt { .. } => Exit::Unavailable,
-        StartError::Shard(_) | StartError::Admin(_) | StartError::Kafka(_) => Exit::Config,
+        StartError::Spool(fairlead_spool::OpenError::Locked(_)) => Exit::Taken,
+        StartError::Spool(_) | StartError::Shard(_) | StartError::Admin(_) | StartError::Kafka(_) => Exit::Config,
     }
 }
 
@@ -118,6 +119,9 @@ fn verdict(summary: &Summary) -> (String, Exit) {
             "{} messages were not confirmed in time and are not acknowledged: the brokers send them again\n",
             summary.unacknowledged
         );
+    }
+    if summary.spooled > 0 {
+        text += &format!("{} messages lie in the spool: the next start sends them to Kafka\n", summary.spooled);
     }
     if summary.lost > 0 {
         text += &format!("{} messages were acknowledged under ack = \"memory\" and are lost\n", summary.lost);
@@ -137,10 +141,12 @@ mod tests {
     #[test]
     fn only_what_is_lost_or_does_not_add_up_is_a_failure() {
         let metrics = Metrics::new(Layout { shards: 1, routes: Vec::new(), sessions: Vec::new() });
-        let good = Summary { ledger: Ledger::of(&metrics), unacknowledged: 5, lost: 0, imbalance: Vec::new() };
+        let good =
+            Summary { ledger: Ledger::of(&metrics), unacknowledged: 5, spooled: 7, lost: 0, imbalance: Vec::new() };
         let (text, exit) = verdict(&good);
         assert_eq!(exit, Exit::Success, "what is not acknowledged comes again");
         assert!(text.contains("5 messages were not confirmed"), "{text}");
+        assert!(text.contains("7 messages lie in the spool"), "{text}");
         let (text, exit) = verdict(&Summary { lost: 2, ..good.clone() });
         assert_eq!(exit, Exit::Lost);
         assert!(text.contains("2 messages were acknowledged"), "{text}");

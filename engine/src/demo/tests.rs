@@ -40,7 +40,7 @@ fn outcome(records: &[(i64, u64)]) -> Outcome {
     Outcome {
         published: published(expected, ack_log),
         found,
-        bridge: Summary { ledger, unacknowledged: 0, lost: 0, imbalance: Vec::new() },
+        bridge: Summary { ledger, unacknowledged: 0, spooled: 0, lost: 0, imbalance: Vec::new() },
         reconnects: 0,
         discards: 0,
         cpu_seconds: 2.0,

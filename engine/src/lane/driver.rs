@@ -4,17 +4,21 @@
 use std::{
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::{BATCH, LIMIT, Lane};
+use super::{
+    BATCH, LIMIT, Lane, Mode, Siding,
+    siding::{Movements, spooling},
+};
 use crate::{
     kafka::{Event, Producer, ProducerError, Topics},
-    message::{Receipt, Record},
+    message::{Receipt, Record, RouteId},
     ring::Port,
     settings::Settings,
+    spool::{Movement, Opened},
 };
 
 /// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
@@ -31,6 +35,10 @@ pub struct Turn {
     pub events: Vec<Event>,
     /// Whether a new producer took the place of one that failed.
     pub replaced: bool,
+    /// What the ledger has to know of the spool.
+    pub ledger: Vec<(RouteId, Movement)>,
+    /// The lane's new mode, if it changed.
+    pub mode: Option<Mode>,
 }
 
 /// One shard's lane, its producer and its ends of the rings.
@@ -39,6 +47,8 @@ pub struct Driver {
     lane: Lane,
     producer: Producer,
     port: Port,
+    siding: Option<Siding>,
+    movements: Movements,
     topics: Arc<Topics>,
     settings: Arc<Settings>,
     fatal: bool,
@@ -50,17 +60,32 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts the shard's producer.
+    /// Starts the shard's producer, and its spool where there is one; `clock` is this moment by both clocks.
     ///
     /// # Errors
     /// See [`ProducerError`].
-    pub fn new(settings: Arc<Settings>, topics: Arc<Topics>, port: Port) -> Result<Driver, ProducerError> {
+    pub fn new(
+        settings: Arc<Settings>,
+        topics: Arc<Topics>,
+        port: Port,
+        log: Option<Opened>,
+        clock: (Instant, SystemTime),
+    ) -> Result<Driver, ProducerError> {
         let producer = start_producer(&settings, &topics, &port)?;
-        let lane = Lane::new(settings.kafka.linger);
+        let mut lane = Lane::new(settings.kafka.linger, spooling(settings.engine.ack), settings.engine.memory);
+        let siding = log
+            .map(|log| Siding::start(&settings, &topics, log, (port.shard(), port.doorbells()), clock))
+            .transpose()
+            .map_err(|error| ProducerError::Start(error.to_string()))?;
+        if siding.as_ref().is_some_and(|siding| siding.backlog() > 0) {
+            lane.drain(clock.0);
+        }
         Ok(Driver {
             lane,
             producer,
             port,
+            siding,
+            movements: Movements::default(),
             topics,
             settings,
             fatal: false,
@@ -95,9 +120,37 @@ impl Driver {
         self.full
     }
 
-    /// Every record of this lane, inside librdkafka or not.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.lane.records().chain(self.producer.records())
+    /// The spool, where there is one.
+    #[must_use]
+    pub fn siding(&self) -> Option<&Siding> {
+        self.siding.as_ref()
+    }
+
+    /// Records of this lane whose sessions wait for a receipt.
+    #[must_use]
+    pub fn unreceipted(&self) -> usize {
+        let records = self.lane.records().chain(self.producer.records());
+        records.filter(|record| record.ticket.sequence().is_none()).count()
+            + self.siding.as_ref().map_or(0, Siding::unreceipted)
+    }
+
+    /// Whether nothing here would be lost: each record is confirmed, or synced in the spool while Kafka is away.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let idle = self.port.outstanding() == 0 && self.port.waiting_records() == 0;
+        idle && (self.lane.is_empty() || self.lane.is_spooled()) && self.siding.as_ref().is_none_or(Siding::is_settled)
+    }
+
+    /// The shard comes to its end: what lies in the spool stays there.
+    pub fn stop(&mut self) {
+        self.lane.stop();
+    }
+
+    /// Brings the clock of the spool's records up to date.
+    pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        if let Some(siding) = &mut self.siding {
+            siding.set_clock(now, wall);
+        }
     }
 
     /// Gives a record to the lane of shard `to`.
@@ -108,7 +161,7 @@ impl Driver {
         if to != self.port.shard() {
             return self.port.send(to, record);
         }
-        if self.lane.is_full() {
+        if self.lane.room() == 0 {
             self.full += 1;
             return Err(record);
         }
@@ -117,8 +170,8 @@ impl Driver {
     }
 
     /// A session has all in flight that it may: what it sent must not wait for more.
-    pub fn saturated(&mut self) {
-        self.lane.handle_saturated();
+    pub fn saturated(&mut self, now: Instant) {
+        self.lane.handle_saturated(now);
         self.port.send_saturated();
     }
 
@@ -132,15 +185,19 @@ impl Driver {
 
     /// Takes everything that waits: records from other shards, delivery reports, receipts from other shards.
     pub fn poll(&mut self, now: Instant, turn: &mut Turn) {
-        let room = BATCH.min(LIMIT.saturating_sub(self.lane.len()));
+        let room = BATCH.min(self.lane.room());
         self.full += u64::from(room == 0 && self.port.waiting_records() > 0);
         let lane = &mut self.lane;
         self.port.take_records(room, |record| lane.handle_record(now, record));
         if self.port.take_saturated() {
-            self.lane.handle_saturated();
+            self.lane.handle_saturated(now);
         }
-        self.lane.handle_timeout(now);
+        turn.mode = self.lane.handle_timeout(now);
+        if let (Some(Mode::Draining { .. }), Some(siding)) = (turn.mode, &mut self.siding) {
+            siding.rewind();
+        }
         self.take_reports(now, turn);
+        self.poll_siding(now, turn);
         if self.fatal && self.producer.in_flight() == 0 && self.replace_at.is_none_or(|at| now >= at) {
             turn.replaced = self.replace(now);
         }
@@ -152,7 +209,17 @@ impl Driver {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         // A failed producer is waited for by its reports, which ring; after them its replacement is tried.
-        if self.fatal { self.replace_at } else { self.lane.poll_timeout() }
+        let lane = if self.fatal { self.replace_at } else { self.lane.poll_timeout() };
+        lane.into_iter().chain(self.siding.as_ref().and_then(Siding::poll_timeout)).min()
+    }
+
+    fn poll_siding(&mut self, now: Instant, turn: &mut Turn) {
+        let Some(siding) = &mut self.siding else { return };
+        siding.poll(now, &mut self.lane, &mut self.producer, &mut self.movements);
+        for receipt in self.movements.receipts.drain(..) {
+            deliver(&mut self.port, receipt, &mut turn.receipts);
+        }
+        turn.ledger.append(&mut self.movements.ledger);
     }
 
     /// See [`Lane::take_hold_time`].
@@ -182,11 +249,12 @@ impl Driver {
 
     fn take_reports(&mut self, now: Instant, turn: &mut Turn) {
         let (lane, port) = (&mut self.lane, &mut self.port);
+        let (siding, movements) = (&mut self.siding, &mut self.movements);
         self.producer.poll(
             |report| {
                 if let Some(receipt) = lane.handle_report(now, report) {
                     turn.confirmed += 1;
-                    deliver(port, receipt, &mut turn.receipts);
+                    end(siding, movements, port, receipt, &mut turn.receipts);
                 }
             },
             |event| turn.events.push(event),
@@ -199,7 +267,7 @@ impl Driver {
 
     fn settle(&mut self, now: Instant, report: crate::kafka::Report, turn: &mut Turn) {
         if let Some(receipt) = self.lane.handle_report(now, report) {
-            deliver(&mut self.port, receipt, &mut turn.receipts);
+            end(&mut self.siding, &mut self.movements, &mut self.port, receipt, &mut turn.receipts);
         }
     }
 
@@ -220,6 +288,20 @@ impl Driver {
                 false
             }
         }
+    }
+}
+
+/// A record has ended: the word goes to its session, or to the spool where it lies there.
+fn end(
+    siding: &mut Option<Siding>,
+    movements: &mut Movements,
+    port: &mut Port,
+    receipt: Receipt,
+    local: &mut Vec<Receipt>,
+) {
+    match (receipt.ticket.sequence(), siding) {
+        (Some(sequence), Some(siding)) => siding.handle_ended(sequence, receipt, movements),
+        _ => deliver(port, receipt, local),
     }
 }
 
@@ -257,7 +339,8 @@ mod tests {
     fn a_replacement_that_cannot_start_is_tried_again_after_a_pause() {
         let settings = Arc::new(Settings::minimal("127.0.0.1:1"));
         let port = Mesh::new(1).into_ports().remove(0);
-        let mut driver = Driver::new(settings.clone(), Arc::new(Topics::default()), port).unwrap();
+        let start = (clock::now(), clock::wall());
+        let mut driver = Driver::new(settings.clone(), Arc::new(Topics::default()), port, None, start).unwrap();
         let mut refused = (*settings).clone();
         refused.kafka.properties.push(("no.such.property".to_owned(), Secret::new("1".to_owned())));
         driver.settings = Arc::new(refused);

@@ -77,6 +77,8 @@ pub struct Lane {
     memory: usize,
     first_held: Option<Instant>,
     urgent: bool,
+    /// The shard comes to its end.
+    stopping: bool,
     /// When Kafka last confirmed something.
     confirmed_at: Option<Instant>,
     /// Since when a session may not send more and nothing was confirmed.
@@ -110,6 +112,7 @@ impl Lane {
             memory,
             first_held: None,
             urgent: false,
+            stopping: false,
             confirmed_at: None,
             full_since: None,
             look_at: None,
@@ -125,11 +128,11 @@ impl Lane {
         self.mode
     }
 
-    /// Whether the lane is at [`LIMIT`] and takes no more. What is inside librdkafka and in the spool does not count.
+    /// How many records the lane takes before it is at [`LIMIT`]. What lies in the spool does not count.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub fn room(&self) -> usize {
         let waiting = if self.is_straight() { self.len() } else { self.incoming.len() };
-        waiting >= LIMIT
+        LIMIT.saturating_sub(waiting)
     }
 
     /// Records in the lane: waiting for the spool, held, inside librdkafka, or failed.
@@ -149,7 +152,7 @@ impl Lane {
         self.mode == Mode::Direct && self.spooling != Spooling::Always
     }
 
-    /// Takes a record. The caller has asked [`Lane::is_full`].
+    /// Takes a record. The caller has asked [`Lane::room`].
     pub fn handle_record(&mut self, now: Instant, record: Record) {
         if self.is_straight() { self.hold(now, record) } else { self.incoming.push_back(record) }
     }
@@ -173,6 +176,22 @@ impl Lane {
         self.first_held.get_or_insert(now);
     }
 
+    /// Replay ends: what lies in the spool stays there.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether everything here lies in the spool, and no word of Kafka is to be expected.
+    #[must_use]
+    pub fn is_spooled(&self) -> bool {
+        let silent = match self.mode {
+            Mode::Direct => false,
+            Mode::Spilling { .. } => true,
+            Mode::Draining { .. } => self.in_flight == self.shadows,
+        };
+        silent && self.sweep.is_empty() && self.incoming.is_empty()
+    }
+
     /// The next record to be appended to the spool. `None` while the sweep is not done, and while replay catches up.
     #[must_use]
     pub fn poll_incoming(&self) -> Option<&Record> {
@@ -191,7 +210,7 @@ impl Lane {
 
     /// All that a session may have in flight is here: the batch must not wait for more.
     pub fn handle_saturated(&mut self, now: Instant) {
-        self.urgent = self.held > 0;
+        self.urgent = true;
         self.full_since.get_or_insert(now);
     }
 
@@ -199,7 +218,7 @@ impl Lane {
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
         let waited = self.first_held.is_some_and(|first| now >= first + self.linger);
-        self.is_sending() && (self.urgent || self.held >= BATCH || waited)
+        self.held > 0 && self.is_sending() && (self.urgent || self.held >= BATCH || waited)
     }
 
     /// The next partition of a due batch, until `None` ends the flush. What a partition may not send now stays.
@@ -253,7 +272,7 @@ impl Lane {
             self.confirmed_at = Some(now);
             self.full_since = None;
         }
-        let spilling = !self.is_sending();
+        let spilling = matches!(self.mode, Mode::Spilling { .. });
         let place = self.partition(topic, partition);
         let (full, shadows) = (place.is_busy(), place.shadows);
         let handed_over = place.reported();
@@ -306,8 +325,13 @@ impl Lane {
         linger.into_iter().chain(retry).chain(mode).min()
     }
 
+    /// Whether anything is handed over.
     fn is_sending(&self) -> bool {
-        !matches!(self.mode, Mode::Spilling { .. })
+        match self.mode {
+            Mode::Direct => true,
+            Mode::Spilling { .. } => false,
+            Mode::Draining { .. } => !self.stopping,
+        }
     }
 
     /// When Kafka counts as away if nothing is confirmed until then.
@@ -332,9 +356,9 @@ impl Lane {
             }
         }
         let before = self.mode;
+        let outage = before == Mode::Direct && self.spooling != Spooling::Never && self.is_outage(now);
         match self.mode {
-            _ if self.spooling == Spooling::Never => {}
-            Mode::Direct if self.is_outage(now) => self.spill(now),
+            Mode::Direct if outage => self.spill(now),
             Mode::Spilling { since } if now >= since + LEAST && self.sweep.is_empty() => self.drain(now),
             Mode::Draining { since, .. } if self.stuck_at(since).is_some_and(|at| now >= at) => self.spill(now),
             Mode::Draining { since, closing: Some(at) } if now >= at + CLOSING => {
@@ -414,7 +438,10 @@ impl Lane {
     /// Whether replay may bring more.
     #[must_use]
     pub fn wants_replay(&self) -> bool {
-        matches!(self.mode, Mode::Draining { .. }) && self.bytes < self.memory / REPLAY_SHARE && self.held < BATCH
+        matches!(self.mode, Mode::Draining { .. })
+            && !self.stopping
+            && self.bytes < self.memory / REPLAY_SHARE
+            && self.held < BATCH
     }
 
     /// A partition whose shadows are all reported since: [`Lane::let_go`] takes what ended of what replay read of it.

@@ -15,10 +15,19 @@ use crate::{
     kafka::{Directory, Producer, Topics},
     message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket},
     ring::Doorbell,
-    route::partition,
+    route::partition::partition,
     settings::{Ack, Settings},
-    spool::{Done, Movement, Opened, Replayed, Store, Worker, fingerprint},
+    spool::{Decoded, Done, Movement, Opened, Replayed, Store, Worker, fingerprint},
 };
+
+/// What a lane puts into its spool under this `ack`.
+pub(super) fn spooling(ack: Ack) -> Spooling {
+    match ack {
+        Ack::Durable => Spooling::Outage,
+        Ack::Spool => Spooling::Always,
+        Ack::Kafka | Ack::Memory => Spooling::Never,
+    }
+}
 
 /// The spool's side of a turn.
 #[derive(Debug, Default)]
@@ -40,12 +49,15 @@ pub struct Siding {
     routes: Vec<u32>,
     /// Read and not yet in the lane: its Kafka topic is not known (yet).
     replayed: VecDeque<Replayed>,
+    /// The last record of an earlier process, and the last of these that the ledger knows.
+    recovered: u64,
+    counted: u64,
     /// A moment by both clocks.
     clock: (Instant, SystemTime),
     /// When replay may go on under `drain_rate`, and the time of one record.
     pace: Option<(Instant, Duration)>,
-    /// The last append found no room.
-    full: bool,
+    /// Turns in which the log had no room.
+    full: u64,
 }
 
 impl Siding {
@@ -72,20 +84,12 @@ impl Siding {
             directory: Directory::new(topics.clone()),
             routes: settings.routes.iter().map(label).collect(),
             replayed: VecDeque::new(),
+            recovered: recovery.synced,
+            counted: recovery.start.sequence.saturating_sub(1),
             clock,
             pace: rate.map(|rate| (clock.0, Duration::from_secs(1) / rate as u32)),
-            full: false,
+            full: 0,
         })
-    }
-
-    /// What a lane puts into its spool under this `ack`.
-    #[must_use]
-    pub fn spooling(ack: Ack) -> Spooling {
-        match ack {
-            Ack::Durable => Spooling::Outage,
-            Ack::Spool => Spooling::Always,
-            Ack::Kafka | Ack::Memory => Spooling::Never,
-        }
     }
 
     /// The two clocks drift apart; this brings them together.
@@ -99,10 +103,22 @@ impl Siding {
         self.store.usage()
     }
 
+    /// Turns in which the log had no room.
+    #[must_use]
+    pub fn full(&self) -> u64 {
+        self.full
+    }
+
     /// Records of the log that have not ended.
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.store.backlog()
+    }
+
+    /// Records appended whose sessions wait for a receipt.
+    #[must_use]
+    pub fn unreceipted(&self) -> usize {
+        self.store.unreceipted()
     }
 
     /// Whether everything appended is synced, and the cursor says what has ended.
@@ -197,7 +213,7 @@ impl Siding {
             let name = topics.get(record.topic).map_or("", |(name, _)| name);
             let route = routes.get(usize::from(record.route.0)).copied().unwrap_or_default();
             let appended = store.append(record, name, route, time);
-            *full = appended == Err(AppendError::Full);
+            *full += u64::from(appended == Err(AppendError::Full));
             appended.ok()
         };
         lane.sweep(inside, &mut append);
@@ -220,31 +236,24 @@ impl Siding {
                 continue;
             };
             let Some((topic, partitions)) = self.directory.find(&decoded.kafka_topic) else { return };
-            let Some(Replayed { sequence, time, recovered, record: Some(decoded) }) = self.replayed.pop_front() else {
+            let Some(Replayed { sequence, time, record: Some(decoded) }) = self.replayed.pop_front() else {
                 return;
             };
             let route = self.routes.iter().position(|route| *route == decoded.route);
             let route = route.map_or(RouteId::NONE, |route| RouteId(route as u16));
-            if recovered {
+            if sequence <= self.recovered && sequence > self.counted {
+                self.counted = sequence;
                 moves.ledger.push((route, Movement::Recovered));
             }
             if self.store.has_ended(sequence) {
                 continue;
             }
-            let partition = partition::of(decoded.key.as_deref(), partitions, sequence);
-            lane.handle_replayed(
-                now,
-                Record {
-                    ticket: Ticket::spooled(sequence),
-                    topic,
-                    route,
-                    partition,
-                    key: decoded.key,
-                    value: decoded.value,
-                    mqtt_topic: decoded.mqtt_topic,
-                    extra: Some(Box::new(Extra { headers: decoded.headers, time: Some(time) })),
-                },
-            );
+            let Decoded { key, value, mqtt_topic, headers, .. } = decoded;
+            let extra = Some(Box::new(Extra { headers, time: Some(time) }));
+            let ticket = Ticket::spooled(sequence);
+            let mut record = Record { ticket, topic, route, partition: 0, key, value, mqtt_topic, extra };
+            record.partition = partition(record.key.as_deref().unwrap_or(record.mqtt_topic()), partitions);
+            lane.handle_replayed(now, record);
         }
         if !lane.wants_replay() || self.pace.is_some_and(|(at, _)| now < at) {
             return;
@@ -260,6 +269,6 @@ impl Siding {
         let outcome = Outcome::Dropped(DropReason::Corrupt);
         tracing::error!("record {} of the spool is of a format that this version does not know", replayed.sequence);
         moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, Movement::Ended(outcome))]);
-        drop(self.store.handle_ended(replayed.sequence, outcome));
+        let _ = self.store.handle_ended(replayed.sequence, outcome);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 /// Longest label value, bytes before escaping; a filter may have 65,535, and a scrape has to stay small.
-pub(super) const MAX_BYTES: usize = 64;
+pub(super) const MAX_BYTES: usize = 48;
 
 /// Cuts each label to `MAX_BYTES` and appends `#position` to one that is `taken` or has come before: two series of
 /// one name and equal labels would make the whole scrape invalid.

@@ -1,7 +1,9 @@
 //! The ledger: what came in and how it ended, for each route.
 //!
 //! `received + recovered = delivered + dead-lettered + dropped{reason} + suppressed + pending`. A shard keeps it for
-//! the messages of its own sessions, so each shard balances alone whenever it is between two turns.
+//! the messages of its own sessions and the records of its own spool, so each shard balances alone whenever it is between
+//! two turns. When a spool takes a message over, the session's shard counts it as handed and the spool's as taken; with
+//! several shards the one may be seen before the other, and pending is corrected by the difference.
 
 use std::fmt;
 
@@ -41,7 +43,7 @@ impl Account {
             dead_lettered: cell(Entry::DeadLettered),
             dropped: DropReason::ALL.map(|reason| cell(Entry::Dropped(reason))),
             suppressed: cell(Entry::Suppressed),
-            pending: cells[Entry::PENDING],
+            pending: (cells[Entry::PENDING] + cell(Entry::Handed)).saturating_sub(cell(Entry::Taken)),
         }
     }
 
@@ -133,6 +135,9 @@ impl<'a> Snapshot<'a> {
                 *sum = sum.saturating_add(*cell);
             }
         }
+        // Taken before it was seen to be read: the shards were read too far apart.
+        let taken = |cells: &Cells| cells[Entry::PENDING] + cells[Entry::Handed.cell()] < cells[Entry::Taken.cell()];
+        approximate |= sums.iter().any(taken);
         let accounts: Vec<Account> = sums.iter().map(Account::of).collect();
         let labels = layout.routes.iter().map(String::as_str).chain([NO_ROUTE]);
         Ledger {

@@ -87,6 +87,13 @@ closed! {
         LaneBatches = "lane_batches": "Batches handed to librdkafka.",
         LaneRecords = "lane_records": "Records handed to librdkafka.",
         LaneFull = "lane_full": "Times the lane took no record because its limit was reached.",
+        SpoolSpills = "spool_spills": "Times the lane left the straight line for the spool.",
+        SpoolAppended = "spool_appended_records": "Records synced in the spool.",
+        SpoolGroups = "spool_groups": "Groups of records synced in the spool, one fdatasync each.",
+        SpoolFailedSyncs = "spool_failed_syncs": "Groups that could not be synced and were written again elsewhere.",
+        SpoolTornTails = "spool_torn_tails": "Ends of the spool that a crash had torn and that were cut at start.",
+        SpoolCorrupt = "spool_corrupt_records": "Records of the spool that were durable and are damaged or gone.",
+        SpoolFull = "spool_full": "Times the spool took no record because it or its disk was full.",
         KafkaErrors = "kafka_errors": "Delivery reports and client events with an error.",
         KafkaRetries = "kafka_retries": "Records handed to librdkafka again after an error that is not final.",
         KafkaProducerRecreated = "kafka_producer_recreated": "Producers replaced after a fatal error.",
@@ -111,6 +118,12 @@ closed! {
         RingLimit = "ring_outstanding_limit_records": "Most records sent to other shards without a receipt.",
         Lane = "lane_in_flight_records": "Records that the lane holds or librdkafka has not confirmed.",
         LaneLimit = "lane_in_flight_limit_records": "Most records in flight in the lane.",
+        SpoolRecords = "spool_records": "Records in the spool that Kafka has not confirmed.",
+        SpoolBytes = "spool_bytes": "Bytes of the segments that hold records.",
+        SpoolLimit = "spool_limit_bytes": "Most bytes of the whole spool, all shards together.",
+        SpoolSegments = "spool_segments": "Segments that hold records.",
+        SpoolOldest = "spool_oldest_seconds": "Age of the oldest segment that holds a record Kafka has not confirmed.",
+        LaneMode = "lane_mode": "0 straight to Kafka, 1 to the spool, 2 to the spool while it drains.",
         Unconfirmed = "kafka_unconfirmed_seconds": "Age of the oldest batch that Kafka has not confirmed.",
         HeldTopics = "kafka_held_topics": "Kafka topics on hold.",
     }
@@ -152,6 +165,7 @@ pub const BOUNDS: &[Bound] = &[
     },
     Bound { name: "ring", used: Gauge::Ring, limit: Gauge::RingLimit, full: Counter::RingFull },
     Bound { name: "lane", used: Gauge::Lane, limit: Gauge::LaneLimit, full: Counter::LaneFull },
+    Bound { name: "spool", used: Gauge::SpoolBytes, limit: Gauge::SpoolLimit, full: Counter::SpoolFull },
 ];
 
 closed! {
@@ -190,13 +204,17 @@ pub enum Entry {
     DeadLettered,
     /// A second copy of a message, for another subscription: acknowledged and not produced.
     Suppressed,
+    /// A spool answers for a message of this shard's sessions: an end only for this shard.
+    Handed,
+    /// This shard's spool answers for a message: an income only of this shard.
+    Taken,
     /// Given up, with the reason.
     Dropped(DropReason),
 }
 
 impl Entry {
     /// Number of cells of one route: these entries and `pending`.
-    pub(super) const CELLS: usize = 6 + DropReason::ALL.len();
+    pub(super) const CELLS: usize = 8 + DropReason::ALL.len();
 
     /// The cell of `pending`, which is set and not counted.
     pub(super) const PENDING: usize = Entry::CELLS - 1;
@@ -209,7 +227,9 @@ impl Entry {
             Entry::Delivered => 2,
             Entry::DeadLettered => 3,
             Entry::Suppressed => 4,
-            Entry::Dropped(reason) => 5 + reason as usize,
+            Entry::Handed => 5,
+            Entry::Taken => 6,
+            Entry::Dropped(reason) => 7 + reason as usize,
         }
     }
 }
@@ -310,7 +330,15 @@ mod tests {
 
     #[test]
     fn entries_have_cells_of_their_own() {
-        let plain = [Entry::Received, Entry::Recovered, Entry::Delivered, Entry::DeadLettered, Entry::Suppressed];
+        let plain = [
+            Entry::Received,
+            Entry::Recovered,
+            Entry::Delivered,
+            Entry::DeadLettered,
+            Entry::Suppressed,
+            Entry::Handed,
+            Entry::Taken,
+        ];
         let entries = plain.into_iter().chain(DropReason::ALL.map(Entry::Dropped));
         let cells: HashSet<usize> = entries.map(Entry::cell).chain([Entry::PENDING]).collect();
         assert_eq!(cells, (0..Entry::CELLS).collect());

@@ -224,7 +224,16 @@ mod tests {
 
     fn record(position: u32) -> Record {
         let ticket = Ticket::new(0, 0, 0, position);
-        Record { ticket, topic: TopicId(0), route: RouteId(0), partition: 0, key: None, value: None, mqtt_topic: None, extra: None }
+        Record {
+            ticket,
+            topic: TopicId(0),
+            route: RouteId(0),
+            partition: 0,
+            key: None,
+            value: None,
+            mqtt_topic: None,
+            extra: None,
+        }
     }
 
     fn receipt(record: &Record) -> Receipt {

@@ -166,7 +166,9 @@ pub(super) enum What {
     CoreTwice(usize),
 
     // Spool.
-    #[error("a segment must hold at least two packets of {packet} (max_packet); write at least \"{least}\", or lower max_packet")]
+    #[error(
+        "a segment must hold at least two packets of {packet} (max_packet); write at least \"{least}\", or lower max_packet"
+    )]
     SpoolSegment { packet: bytesize::ByteSize, least: bytesize::ByteSize },
     #[error(
         "{shards} shard(s) with segments of {segment} need at least {floor}; write at least \"{floor}\", or lower spool.segment"

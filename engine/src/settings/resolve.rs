@@ -172,12 +172,7 @@ fn engine(table: &Setting<file::Engine>, resolver: &Resolver<'_>) -> Option<Engi
     })
 }
 
-fn spool(
-    table: &Setting<file::Spool>,
-    engine: &Engine,
-    sources: &[Source],
-    resolver: &Resolver<'_>,
-) -> Option<Spool> {
+fn spool(table: &Setting<file::Spool>, engine: &Engine, sources: &[Source], resolver: &Resolver<'_>) -> Option<Spool> {
     let spool = table.get()?;
     let dir = match spool.dir.get()? {
         Directory::Auto => engine.state.as_ref().unwrap_or(&resolver.host.state).join("spool"),
@@ -196,11 +191,10 @@ fn spool(
     };
     let packet = sources.iter().map(|source| u64::from(source.max_packet)).max().unwrap_or(0);
     let least = spool::least_segment(packet);
-    if settings.segment < least {
-        resolver.problem(
-            &spool.segment,
-            &What::SpoolSegment { packet: ByteSize::b(packet), least: ByteSize::b(least) },
-        );
+    // A packet beyond the memory is told already.
+    if settings.segment < least && 2 * packet <= engine.memory as u64 {
+        resolver
+            .problem(&spool.segment, &What::SpoolSegment { packet: ByteSize::b(packet), least: ByteSize::b(least) });
     }
     let floor = spool::least_size(settings.segment, engine.cpus.len());
     if settings.max < floor {

@@ -160,7 +160,7 @@ impl<'a> Connection<'a> {
                 shard.metrics().add(Counter::MqttWindowFull, 1);
             }
             if session.saturated() {
-                driver.saturated();
+                driver.saturated(now);
             }
             driver.flush(now, &mut shard.turn.borrow_mut());
             shard.metrics().record(Stage::Decode, micros(now, clock::now()), 1);

@@ -1,6 +1,6 @@
 //! What a shard tells people: log lines, counters and the status board. Nothing here is called for each message.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::{
     clock,
@@ -8,7 +8,8 @@ use super::{
     state::{RECORD_OVERHEAD, Shard, Slot},
 };
 use crate::{
-    kafka, lane,
+    kafka,
+    lane::{self, Mode, Siding},
     metrics::{Counter, Gauge, SessionState, TopicState},
     mqtt::{Cause, Event, Protocol, Stats, Violation},
     ring::Traffic,
@@ -170,6 +171,21 @@ impl Shard {
         }
     }
 
+    /// The lane has left the straight line, or comes back to it.
+    pub(super) fn tell_mode(&self, mode: Option<Mode>) {
+        match mode {
+            None | Some(Mode::Direct) => {}
+            Some(Mode::Spilling { .. }) => {
+                self.metrics().add(Counter::SpoolSpills, 1);
+                tracing::warn!(shard = self.index, "Kafka does not confirm: messages go to the spool");
+            }
+            Some(Mode::Draining { .. }) => {
+                let backlog = self.driver.borrow().siding().map_or(0, Siding::backlog);
+                tracing::info!(shard = self.index, backlog, "the spool drains into Kafka");
+            }
+        }
+    }
+
     /// Kafka has confirmed something: it is there, unless something older still waits.
     pub(super) fn tell_confirmed(&self, now: Instant) {
         if !self.kafka_down.get() {
@@ -207,9 +223,36 @@ impl Shard {
         metrics.raise(Counter::RingFull, full);
         metrics.set(Gauge::Ring, driver.port().outstanding() as u64);
         metrics.set(Gauge::RingLimit, driver.port().outstanding_limit() as u64);
+        let mode = match driver.lane().mode() {
+            Mode::Direct => 0,
+            Mode::Spilling { .. } => 1,
+            Mode::Draining { .. } => 2,
+        };
+        metrics.set(Gauge::LaneMode, mode);
+        if let Some(siding) = driver.siding() {
+            self.publish_spool(siding);
+        }
         let oldest = driver.lane().oldest_in_flight();
         self.publish_unconfirmed(oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)));
         self.publish_holds(&driver);
+    }
+
+    fn publish_spool(&self, siding: &Siding) {
+        let metrics = self.metrics();
+        let usage = siding.usage();
+        let counts = usage.counters;
+        metrics.raise(Counter::SpoolAppended, counts.appended);
+        metrics.raise(Counter::SpoolGroups, counts.groups);
+        metrics.raise(Counter::SpoolFailedSyncs, counts.failed_syncs);
+        metrics.raise(Counter::SpoolTornTails, counts.torn_tails);
+        metrics.raise(Counter::SpoolCorrupt, counts.corrupt_records);
+        metrics.raise(Counter::SpoolFull, siding.full());
+        metrics.set(Gauge::SpoolRecords, siding.backlog());
+        metrics.set(Gauge::SpoolBytes, usage.bytes);
+        metrics.set(Gauge::SpoolLimit, self.settings.spool.as_ref().map_or(0, |spool| spool.max));
+        metrics.set(Gauge::SpoolSegments, usage.segments);
+        let now = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        metrics.set(Gauge::SpoolOldest, usage.oldest.map_or(0, |oldest| now.saturating_sub(oldest) / 1000));
     }
 
     /// A Kafka that hangs keeps its connections and reports nothing: only the age of what is in flight tells.

@@ -24,11 +24,12 @@ use super::{
 };
 use crate::{
     kafka::{ProducerError, Topics},
-    lane::{Driver, Turn},
+    lane::{Driver, Siding, Turn},
     metrics::Metrics,
     mqtt::Session,
     ring::{Doorbell, Mesh, Port},
     settings::{Planned, Settings},
+    spool::Opened,
     subscriptions::Subscriptions,
 };
 
@@ -75,6 +76,8 @@ pub struct Remains {
     pub outstanding: u64,
     /// Records without a receipt that lie in the lane, counted one by one.
     pub in_lane: u64,
+    /// Records that lie in the spool and have not ended.
+    pub spooled: u64,
 }
 
 /// The running shards.
@@ -95,11 +98,12 @@ struct Start {
     subscriptions: Arc<Subscriptions>,
     control: Arc<Control>,
     port: Port,
+    log: Option<Opened>,
     _alive: mpsc::SyncSender<()>,
 }
 
 impl Shards {
-    /// Starts one executor on each configured core. Returns when each has its ring and its producer.
+    /// Starts one executor on each configured core, with its log of the spool where there is one. Returns when each has its ring and its producer.
     ///
     /// # Errors
     /// See [`ShardError`]; the caller ends the process.
@@ -108,7 +112,9 @@ impl Shards {
         metrics: &Arc<Metrics>,
         topics: &Arc<Topics>,
         subscriptions: &Arc<Subscriptions>,
+        logs: Option<Vec<Opened>>,
     ) -> Result<Shards, ShardError> {
+        let mut logs = logs.into_iter().flatten();
         let sessions = settings.plan().count();
         let control = Arc::new(Control::new(sessions));
         let ports = Mesh::new(settings.engine.cpus.len()).into_ports();
@@ -124,6 +130,7 @@ impl Shards {
                 subscriptions: subscriptions.clone(),
                 control: control.clone(),
                 port,
+                log: logs.next(),
                 _alive: sender.clone(),
             };
             threads.push(spawn(start)?);
@@ -190,7 +197,13 @@ impl Start {
                 return Remains::default();
             }
         };
-        let driver = match Driver::new(self.settings.clone(), self.topics.clone(), self.port) {
+        let driver = match Driver::new(
+            self.settings.clone(),
+            self.topics.clone(),
+            self.port,
+            self.log,
+            (clock::now(), clock::wall()),
+        ) {
             Ok(driver) => driver,
             Err(error) => {
                 drop(ready.send(Err(error.into())));
@@ -267,6 +280,8 @@ async fn run(shard: Rc<Shard>) -> Remains {
         tally.give_up();
     }
     tally.publish(shard.metrics());
-    let in_lane = shard.driver.borrow().records().count() as u64;
-    Remains { outstanding, in_lane }
+    let driver = shard.driver.borrow();
+    let in_lane = driver.unreceipted() as u64;
+    let spooled = driver.siding().map_or(0, Siding::backlog);
+    Remains { outstanding, in_lane, spooled }
 }

@@ -53,6 +53,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
         }
         if now.saturating_duration_since(published) >= HEARTBEAT {
             published = now;
+            shard.driver.borrow_mut().set_clock(now, clock::wall());
             shard.publish(now);
         }
         shard.proceed(&mut phase);
@@ -81,7 +82,13 @@ impl Shard {
         if receipts > 0 {
             self.distribute(now, &mut turn.receipts);
         }
+        if !turn.ledger.is_empty() {
+            let mut tally = self.tally.borrow_mut();
+            turn.ledger.drain(..).for_each(|(route, movement)| tally.moved(route, movement));
+            tally.publish(self.metrics());
+        }
         self.tell_kafka(&mut turn);
+        self.tell_mode(turn.mode.take());
         confirmed > 0 || receipts > 0
     }
 
@@ -117,6 +124,7 @@ impl Shard {
             return;
         }
         *phase = next;
+        self.driver.borrow_mut().stop();
         for slot in &self.slots {
             let mut session = slot.session.borrow_mut();
             session.handle_shutdown();
@@ -129,7 +137,6 @@ impl Shard {
 
     fn is_finished(&self) -> bool {
         let driver = self.driver.borrow();
-        let idle = driver.lane().is_empty() && driver.port().outstanding() == 0;
-        self.control.sessions() == 0 && (idle || self.control.is_past_deadline())
+        self.control.sessions() == 0 && (driver.is_settled() || self.control.is_past_deadline())
     }
 }

@@ -4,6 +4,7 @@
 use crate::{
     message::{DropReason, Outcome, RouteId},
     metrics::{Entry, ShardMetrics},
+    spool::Movement,
 };
 
 /// One route's sums since the last publication, and what is on its way.
@@ -14,6 +15,13 @@ struct Row {
     suppressed: u64,
     dropped: [u64; DropReason::ALL.len()],
     outstanding: u64,
+    /// The spool of another lane, or ours, answers for so many of our messages since the last publication.
+    handed: u64,
+    /// Our spool answers for so many more since the last publication, and so many were found in it.
+    taken: u64,
+    recovered: u64,
+    /// Our spool answers for so many.
+    spooled: u64,
     touched: bool,
 }
 
@@ -56,9 +64,27 @@ impl Tally {
         let row = self.row(route);
         match outcome {
             Outcome::Delivered => row.delivered += 1,
+            Outcome::Spooled => row.handed += 1,
             Outcome::Dropped(reason) => row.dropped[reason as usize] += 1,
         }
         row.outstanding = row.outstanding.checked_sub(1).expect("one receipt for each record");
+    }
+
+    /// Something happened in our spool.
+    pub(super) fn moved(&mut self, route: RouteId, movement: Movement) {
+        let row = self.row(route);
+        match movement {
+            Movement::Taken => row.taken += 1,
+            Movement::Recovered => row.recovered += 1,
+            Movement::Ended(Outcome::Dropped(reason)) => row.dropped[reason as usize] += 1,
+            Movement::Ended(_) => row.delivered += 1,
+        }
+        match movement {
+            Movement::Taken | Movement::Recovered => row.spooled += 1,
+            Movement::Ended(_) => {
+                row.spooled = row.spooled.checked_sub(1).expect("only what the spool answers for ends there");
+            }
+        }
     }
 
     /// Whatever is on its way is lost.
@@ -87,11 +113,14 @@ impl Tally {
             metrics.ledger(route, Entry::Received, row.received);
             metrics.ledger(route, Entry::Delivered, row.delivered);
             metrics.ledger(route, Entry::Suppressed, row.suppressed);
+            metrics.ledger(route, Entry::Recovered, row.recovered);
+            metrics.ledger(route, Entry::Taken, row.taken);
+            metrics.ledger(route, Entry::Handed, row.handed);
             for reason in DropReason::ALL {
                 metrics.ledger(route, Entry::Dropped(reason), row.dropped[reason as usize]);
             }
-            metrics.set_pending(route, row.outstanding);
-            *row = Row { outstanding: row.outstanding, ..Row::default() };
+            metrics.set_pending(route, row.outstanding + row.spooled);
+            *row = Row { outstanding: row.outstanding, spooled: row.spooled, ..Row::default() };
         }
         metrics.end_turn();
     }

@@ -24,14 +24,15 @@ const KEY_IS_TOPIC: u8 = 1;
 const HEADERS: u8 = 2;
 
 /// The fingerprint of a route: of what it takes from which source. It outlives a reordering of the configuration.
-pub(super) fn fingerprint(route: &str) -> u32 {
+pub(crate) fn fingerprint(route: &str) -> u32 {
     crc32fast::hash(route.as_bytes())
 }
 
 /// Writes the metadata of a record into `meta`.
 pub(super) fn encode(record: &Record, kafka_topic: &str, route: u32, meta: &mut Vec<u8>) {
     let headers = record.headers();
-    let flags = if record.mqtt_topic.is_none() { KEY_IS_TOPIC } else { 0 } | if headers.is_empty() { 0 } else { HEADERS };
+    let flags =
+        if record.mqtt_topic.is_none() { KEY_IS_TOPIC } else { 0 } | if headers.is_empty() { 0 } else { HEADERS };
     meta.clear();
     meta.push(flags);
     // A Kafka topic has at most 249 characters.
@@ -106,8 +107,14 @@ pub(super) fn decode(buffer: &Payload, stored: &Stored) -> Option<Decoded> {
     }
     let part = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| buffer.slice(range));
     let (key, value) = (part(&stored.key), part(&stored.payload));
-    (flags & !(KEY_IS_TOPIC | HEADERS) == 0 && meta.0.is_empty())
-        .then_some(Decoded { route, kafka_topic, mqtt_topic, key, value, headers })
+    (flags & !(KEY_IS_TOPIC | HEADERS) == 0 && meta.0.is_empty()).then_some(Decoded {
+        route,
+        kafka_topic,
+        mqtt_topic,
+        key,
+        value,
+        headers,
+    })
 }
 
 /// Takes bytes from the front.

@@ -47,7 +47,7 @@ pub fn open(settings: &Settings) -> Result<Option<Vec<Opened>>, OpenError> {
         record: (packet + MARGIN) as usize,
         shards: shards as u32,
     };
-    let (mut spool, warnings) = fairlead_spool::Spool::open(Real, &settings_spool.dir, options)?;
+    let (spool, warnings) = fairlead_spool::Spool::open(Real, &settings_spool.dir, options)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -11,9 +11,9 @@ mod worker;
 
 pub use entry::Decoded;
 pub use folder::{Opened, open};
+pub use store::{Movement, Replayed, Store};
+pub use worker::{Done, Worker};
 pub(crate) use {
     entry::fingerprint,
     folder::{least_segment, least_size},
 };
-pub use store::{Movement, Replayed, Store};
-pub use worker::{Done, Worker};

@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use fairlead_spool::{
-    AppendError, Batch, Commit, CommitError, Committed, Gap, Kept, Kind, Log, Position, Read, Recovery, Sequence, Stored,
+    AppendError, Batch, Commit, CommitError, Committed, Gap, Kept, Kind, Log, Position, Read, Recovery, Sequence,
     Upkeep, UpkeepError, Usage, disk::Disk,
 };
 
@@ -48,8 +48,6 @@ pub struct Replayed {
     pub sequence: Sequence,
     /// When the message was received, in milliseconds since 1970.
     pub time: u64,
-    /// Whether it is of an earlier process and was not read before.
-    pub recovered: bool,
     /// What it is; `None` where this version cannot read it.
     pub record: Option<Decoded>,
 }
@@ -75,9 +73,6 @@ pub struct Store<D: Disk> {
     /// Where replay reads on.
     position: Position,
     reading: Option<Reading>,
-    /// The last record of an earlier process, and the last of these that was read.
-    recovered: Sequence,
-    counted: Sequence,
 }
 
 impl<D: Disk> Store<D> {
@@ -91,8 +86,6 @@ impl<D: Disk> Store<D> {
             progress: Progress::new(recovery.start.sequence),
             position: recovery.start,
             reading: None,
-            recovered: recovery.synced,
-            counted: recovery.start.sequence.saturating_sub(1),
             log,
         }
     }
@@ -204,7 +197,8 @@ impl<D: Disk> Store<D> {
         let buffer = Payload::from(buffer);
         for stored in records {
             if !self.has_ended(stored.sequence) {
-                replay(self.replayed(&buffer, &stored));
+                let record = if stored.kind == Kind::Data { entry::decode(&buffer, &stored) } else { None };
+                replay(Replayed { sequence: stored.sequence, time: stored.time, record });
             }
         }
         for gap in &gaps {
@@ -212,15 +206,6 @@ impl<D: Disk> Store<D> {
         }
         self.position = next;
         gaps
-    }
-
-    fn replayed(&mut self, buffer: &Payload, stored: &Stored) -> Replayed {
-        let recovered = stored.sequence <= self.recovered && stored.sequence > self.counted;
-        if recovered {
-            self.counted = stored.sequence;
-        }
-        let record = if stored.kind == Kind::Data { entry::decode(buffer, stored) } else { None };
-        Replayed { sequence: stored.sequence, time: stored.time, recovered, record }
     }
 
     /// Records that replay has not read.
@@ -248,10 +233,10 @@ impl<D: Disk> Store<D> {
         self.log.poll_timeout()
     }
 
-    /// Records that wait to be synced.
+    /// Records that wait to be synced and for which no receipt has left.
     #[must_use]
-    pub fn unsynced(&self) -> usize {
-        self.waiting.len()
+    pub fn unreceipted(&self) -> usize {
+        self.waiting.iter().filter(|waiting| !waiting.ended).count()
     }
 
     /// Records of the log that have not ended, synced or not.

@@ -31,7 +31,7 @@ fn each_fact_is_said_with_its_place() {
         ),
         (
             "qos = 2",
-            "7: source.0.qos: with ack = \"kafka\" the packet ids of QoS 2 are kept in memory: after a restart of Fairlead duplicates are possible, and counted",
+            "7: source.0.qos: with ack = \"durable\" the packet ids of QoS 2 are kept in memory: after a restart of Fairlead duplicates are possible, and counted",
         ),
         (
             "clean_start = true",

@@ -323,18 +323,17 @@ const REST: &[Case] = &[
         "kafka_cpus = [3]",
         "15: engine.kafka_cpus.0: core 3 may not be used by this process; these may: [0, 1, 2]",
     ),
-    (
-        "[engine]",
-        r#"ack = "durable""#,
-        r#"7: engine.ack: "durable" comes with the spool, which this version does not have; write "kafka" or "memory""#,
-    ),
     ("[engine]", "state = 5", r#"9: engine.state: found 5 without quotes; write "5""#),
     (
         "[engine]",
         r#"state = "  ""#,
         r#"9: engine.state: found "  "; write "auto", "off", or the path of a folder, such as "/var/lib/fairlead""#,
     ),
-    ("[engine]", r#"ack = "all""#, r#"7: engine.ack: "all" is no kind of acknowledgement; write "kafka" or "memory""#),
+    (
+        "[engine]",
+        r#"ack = "all""#,
+        r#"7: engine.ack: "all" is no kind of acknowledgement; write "durable" or "spool" or "kafka" or "memory""#,
+    ),
     (
         "[engine]",
         "memory = 64",
@@ -357,6 +356,24 @@ const REST: &[Case] = &[
         "shards = 1",
         "1: engine.shards: unknown key; known here: `cpus`, `ack`, `memory`, `kafka_cpus`, `state`, `drain`",
     ),
+    (
+        "[spool]",
+        r#"dir = "off""#,
+        r#"7: spool.dir: a spool cannot be off; write "auto" or the path of a folder, or engine.ack = "kafka""#,
+    ),
+    (
+        "[spool]",
+        r#"max = "256MiB""#,
+        r#"7: spool.max: 2 shard(s) with segments of 64.0 MiB need at least 512.0 MiB; write at least "512.0 MiB", or lower spool.segment"#,
+    ),
+    (
+        "[spool]",
+        r#"segment = "31MiB""#,
+        r#"11: spool.segment: a segment must hold at least two packets of 16.0 MiB (max_packet); write at least "32.0 MiB", or lower max_packet"#,
+    ),
+    ("[spool]", r#"on_full = "drop""#, r#"11: spool.on_full: "drop" is no answer to a full spool; write "block""#),
+    ("[spool]", "qos0 = 0", r#"8: spool.qos0: found 0 without quotes; write "0""#),
+    ("[spool]", "drain_rate = 0", "14: spool.drain_rate: 0 is out of range; write an integer from 1 to 1000000000"),
     ("[admin]", "listen = 9464", r#"10: admin.listen: found 9464 without quotes; write "9464""#),
     (
         "[admin]",

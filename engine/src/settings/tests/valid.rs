@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::{Given, LEAST, one, problems, with};
 use crate::{
     message::Qos,
-    settings::{Ack, Empty, HeaderSet, Host, Owner, Settings, Version},
+    settings::{Ack, Empty, HeaderSet, Host, Owner, Qos0, Settings, Version},
 };
 
 fn settings(text: &str) -> Settings {
@@ -40,7 +40,11 @@ fn the_least_has_the_defaults_of_the_documentation() {
     assert_eq!(settings.kafka.brokers, "kafka:9092");
     assert_eq!((settings.kafka.create, settings.kafka.linger), (None, Duration::from_millis(1)));
     assert_eq!((settings.engine.cpus.as_slice(), settings.engine.kafka_cpus.as_ref()), (&[0, 1][..], None));
-    assert_eq!((settings.engine.ack, settings.engine.memory), (Ack::Kafka, 64 << 20));
+    assert_eq!((settings.engine.ack, settings.engine.memory), (Ack::Durable, 64 << 20));
+    let spool = settings.spool.as_ref().unwrap();
+    assert_eq!(spool.dir, Path::new("/state/fairlead/spool"));
+    assert_eq!((spool.max, spool.min_free, spool.segment), (20 << 30, 1 << 30, 64 << 20));
+    assert_eq!((spool.qos0, spool.drain_rate), (Qos0::Spool, None));
     assert_eq!(settings.engine.drain, Duration::from_secs(30));
     assert_eq!(settings.engine.state.as_deref(), Some(Path::new("/state/fairlead")));
     assert!(source.sys);

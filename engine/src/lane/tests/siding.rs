@@ -1,0 +1,340 @@
+//! The side road: the lane against a list for the spool and a queue for librdkafka.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use super::super::*;
+use crate::{
+    kafka::{HoldReason, Report, Verdict},
+    message::{Record, RouteId, Ticket, TopicId},
+};
+
+const TOPIC: TopicId = TopicId(0);
+const PARTITIONS: u32 = 2;
+const LINGER: Duration = Duration::from_millis(1);
+const MEMORY: usize = 64 << 20;
+
+/// What is inside librdkafka, by partition and order.
+#[derive(Default)]
+struct Queue {
+    records: Vec<VecDeque<Option<Record>>>,
+    first: Vec<u64>,
+}
+
+impl Inside for Queue {
+    fn orders(&self, _: TopicId, partition: u32) -> Range<u64> {
+        let (first, records) = (self.first[partition as usize], &self.records[partition as usize]);
+        first..first + records.len() as u64
+    }
+
+    fn record(&self, _: TopicId, partition: u32, order: u64) -> Option<&Record> {
+        let place = order.checked_sub(self.first[partition as usize])?;
+        self.records[partition as usize].get(place as usize)?.as_ref()
+    }
+
+    fn set_ticket(&mut self, _: TopicId, partition: u32, order: u64, ticket: Ticket) {
+        let place = (order - self.first[partition as usize]) as usize;
+        self.records[partition as usize][place].as_mut().unwrap().ticket = ticket;
+    }
+}
+
+struct World {
+    lane: Lane,
+    now: Instant,
+    inside: Queue,
+    /// What lies in the spool: partition and position.
+    spool: Vec<(u32, u32)>,
+    ended: BTreeSet<u64>,
+    /// Where replay reads on.
+    read: usize,
+    /// What Kafka has, in order, by partition.
+    kafka: Vec<Vec<u32>>,
+    acknowledged: BTreeSet<u32>,
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "an Instant to start from; virtual time from here on")]
+    fn new(spooling: Spooling) -> World {
+        let records = (0..PARTITIONS).map(|_| VecDeque::new()).collect();
+        World {
+            lane: Lane::new(LINGER, spooling, MEMORY),
+            now: Instant::now(),
+            inside: Queue { records, first: vec![0; PARTITIONS as usize] },
+            spool: Vec::new(),
+            ended: BTreeSet::new(),
+            read: 0,
+            kafka: vec![Vec::new(); PARTITIONS as usize],
+            acknowledged: BTreeSet::new(),
+        }
+    }
+
+    fn record(ticket: Ticket, position: u32) -> Record {
+        let partition = position % PARTITIONS;
+        let key = Some(crate::mqtt::Payload::from(position.to_string()));
+        Record { ticket, topic: TOPIC, route: RouteId(0), partition, key, value: None, mqtt_topic: None, extra: None }
+    }
+
+    fn publish(&mut self, positions: Range<u32>) {
+        for position in positions {
+            self.lane.handle_record(self.now, World::record(Ticket::new(0, 0, 0, position), position));
+        }
+        self.lane.handle_saturated(self.now);
+    }
+
+    /// What a driver does in a turn; every append is synced at once.
+    fn turn(&mut self) {
+        let World { lane, now, inside, spool, ended, read, acknowledged, .. } = self;
+        if let Some(Mode::Draining { .. }) = lane.handle_timeout(*now) {
+            *read = (0..spool.len()).find(|place| !ended.contains(&(*place as u64 + 1))).unwrap_or(spool.len());
+        }
+        let mut append = |record: &Record| {
+            let position = String::from_utf8(record.key.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
+            spool.push((record.partition, position));
+            acknowledged.insert(position);
+            Some(spool.len() as u64)
+        };
+        lane.sweep(inside, &mut append);
+        while let Some(record) = lane.poll_incoming() {
+            let sequence = append(record).unwrap();
+            lane.handle_appended(*now, sequence);
+        }
+        while lane.wants_replay() && *read < spool.len() {
+            let (sequence, (_, position)) = (*read as u64 + 1, spool[*read]);
+            *read += 1;
+            if !ended.contains(&sequence) {
+                lane.handle_replayed(*now, World::record(Ticket::spooled(sequence), position));
+            }
+        }
+        while let Some((topic, partition)) = lane.poll_unshadowed() {
+            lane.let_go(*now, topic, partition, |sequence| ended.contains(&sequence));
+        }
+        lane.handle_progress(*now, (spool.len() - *read) as u64);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        if !self.lane.is_due(self.now) {
+            return;
+        }
+        while let Some(ready) = self.lane.poll_ready(self.now) {
+            let (partition, most) = (ready.partition, ready.most);
+            self.inside.records[partition as usize].extend(ready.records.drain(..most).map(Some));
+            self.lane.handle_produced(self.now, TOPIC, partition, most);
+        }
+    }
+
+    /// Kafka answers for up to `count` records of a partition.
+    fn report(&mut self, partition: u32, count: usize, verdict: Verdict) {
+        for _ in 0..count {
+            let queue = &mut self.inside.records[partition as usize];
+            let Some(Some(record)) = queue.pop_front() else { return };
+            let order = self.inside.first[partition as usize];
+            self.inside.first[partition as usize] += 1;
+            let position: u32 = String::from_utf8(record.key.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
+            if verdict == Verdict::Delivered {
+                self.kafka[partition as usize].push(position);
+            }
+            if let Some(receipt) = self.lane.handle_report(self.now, Report { record, order, verdict }) {
+                match receipt.ticket.sequence() {
+                    Some(sequence) => assert!(self.ended.insert(sequence), "{sequence} ended twice"),
+                    None => assert!(self.acknowledged.insert(receipt.ticket.position())),
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.turn();
+    }
+
+    /// Kafka is well: everything is confirmed until nothing is left.
+    fn settle(&mut self) {
+        for _ in 0..200 {
+            self.pass(Duration::from_millis(20));
+            (0..PARTITIONS).for_each(|partition| self.report(partition, usize::MAX, Verdict::Delivered));
+            if self.lane.is_empty() && self.lane.mode() == Mode::Direct {
+                return;
+            }
+        }
+        panic!("the lane does not come to rest: {:?}, {} records", self.lane.mode(), self.lane.len());
+    }
+
+    fn assert_delivered_once_in_order(&self, count: u32) {
+        for partition in 0..PARTITIONS {
+            let expected: Vec<u32> = (0..count).filter(|position| position % PARTITIONS == partition).collect();
+            assert_eq!(self.kafka[partition as usize], expected, "partition {partition}");
+        }
+        assert_eq!(self.acknowledged.len(), count as usize);
+        assert_eq!(self.ended.len(), self.spool.len());
+    }
+}
+
+fn spilling(world: &World) -> bool {
+    matches!(world.lane.mode(), Mode::Spilling { .. })
+}
+
+#[test]
+fn a_healthy_kafka_never_sees_the_spool() {
+    let mut world = World::new(Spooling::Outage);
+    for batch in 0..50 {
+        world.publish(batch * 10..batch * 10 + 10);
+        world.turn();
+        world.pass(Duration::from_millis(15));
+        (0..PARTITIONS).for_each(|partition| world.report(partition, usize::MAX, Verdict::Delivered));
+    }
+    world.assert_delivered_once_in_order(500);
+    assert!(world.spool.is_empty());
+}
+
+#[test]
+fn what_is_inside_librdkafka_is_acknowledged_from_the_spool_and_not_sent_twice() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..10);
+    world.turn();
+    world.publish(10..20);
+    world.turn();
+    assert!(world.acknowledged.is_empty());
+    world.pass(SPILL_AFTER);
+    assert!(spilling(&world));
+    assert_eq!(world.acknowledged.len(), 20, "in flight and held");
+    assert_eq!(world.lane.in_flight(), 10, "the shadows stay inside librdkafka");
+    world.publish(20..30);
+    world.turn();
+    assert_eq!(world.acknowledged.len(), 30);
+    world.settle();
+    world.assert_delivered_once_in_order(30);
+}
+
+#[test]
+fn a_window_that_is_not_full_waits_for_the_oldest_batch() {
+    let mut world = World::new(Spooling::Outage);
+    (0..4).for_each(|position| {
+        world.lane.handle_record(world.now, World::record(Ticket::new(0, 0, 0, position), position));
+    });
+    world.pass(LINGER);
+    world.pass(SPILL_AFTER * 2);
+    assert_eq!(world.lane.mode(), Mode::Direct);
+    world.pass(OLDEST);
+    assert!(spilling(&world));
+    world.settle();
+    world.assert_delivered_once_in_order(4);
+}
+
+#[test]
+fn a_partition_waits_for_its_shadows_and_others_go_on() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..10);
+    world.turn();
+    world.pass(SPILL_AFTER);
+    world.publish(10..20);
+    world.report(0, usize::MAX, Verdict::Delivered);
+    world.pass(LEAST);
+    assert!(matches!(world.lane.mode(), Mode::Draining { .. }));
+    world.pass(LINGER);
+    assert_eq!(world.inside.records[0].len(), 5, "partition 0 has no shadow and is replayed");
+    assert_eq!(world.inside.records[1].len(), 5, "partition 1 has its shadows and nothing more");
+    assert!(world.inside.records[1].iter().flatten().all(|record| record.ticket.sequence().is_some()));
+    world.settle();
+    world.assert_delivered_once_in_order(20);
+}
+
+#[test]
+fn a_shadow_that_fails_is_sent_from_the_spool() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..10);
+    world.turn();
+    world.pass(SPILL_AFTER);
+    world.report(0, 2, Verdict::Delivered);
+    world.report(0, 3, Verdict::Hold(HoldReason::Purged));
+    world.report(1, 5, Verdict::Hold(HoldReason::Purged));
+    assert_eq!(world.lane.in_flight(), 0);
+    world.publish(10..14);
+    world.settle();
+    world.assert_delivered_once_in_order(14);
+}
+
+#[test]
+fn a_replay_that_is_not_confirmed_goes_back_to_spilling_and_appends_nothing_twice() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..10);
+    world.turn();
+    world.pass(SPILL_AFTER);
+    for _ in 0..3 {
+        (0..PARTITIONS)
+            .for_each(|partition| world.report(partition, usize::MAX, Verdict::Hold(HoldReason::Unavailable)));
+        world.pass(LEAST);
+        world.pass(LINGER);
+        assert!(world.lane.in_flight() > 0);
+        world.pass(OLDEST);
+        assert!(spilling(&world), "{:?}", world.lane.mode());
+    }
+    assert_eq!(world.spool.len(), 10);
+    world.publish(10..20);
+    world.settle();
+    world.assert_delivered_once_in_order(20);
+}
+
+#[test]
+fn with_ack_spool_everything_is_appended_first_and_sent_at_once() {
+    let mut world = World::new(Spooling::Always);
+    world.publish(0..10);
+    world.turn();
+    assert_eq!((world.acknowledged.len(), world.lane.in_flight(), world.lane.mode()), (10, 10, Mode::Direct));
+    world.report(0, usize::MAX, Verdict::Hold(HoldReason::Unavailable));
+    world.settle();
+    world.assert_delivered_once_in_order(10);
+}
+
+/// Whatever Kafka does and whenever, each record arrives once, in order, and is acknowledged once.
+mod chaos {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Publish(u32),
+        Pass(u64),
+        Report(u32, usize, bool),
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            (1_u32..30).prop_map(Operation::Publish),
+            prop_oneof![0_u64..40, Just(250), Just(1000)].prop_map(Operation::Pass),
+            (0..PARTITIONS, 1_usize..40, prop::bool::weighted(0.8)).prop_map(|(p, n, ok)| Operation::Report(p, n, ok)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn order_is_kept_and_nothing_is_lost(
+            always in any::<bool>(),
+            operations in prop::collection::vec(operation(), 1..120),
+        ) {
+            let mut world = World::new(if always { Spooling::Always } else { Spooling::Outage });
+            let mut next = 0;
+            for operation in operations {
+                match operation {
+                    Operation::Publish(count) => {
+                        world.publish(next..next + count);
+                        next += count;
+                        world.turn();
+                    }
+                    Operation::Pass(time) => world.pass(Duration::from_millis(time)),
+                    // A partition fails as a whole: after an error nothing newer succeeds before what failed.
+                    Operation::Report(partition, count, true) => world.report(partition, count, Verdict::Delivered),
+                    Operation::Report(partition, ..) => {
+                        world.report(partition, usize::MAX, Verdict::Hold(HoldReason::Unavailable));
+                    }
+                }
+            }
+            world.settle();
+            world.assert_delivered_once_in_order(next);
+        }
+    }
+}
