@@ -1,6 +1,8 @@
 //! Each mistake in each key: the exact place and text.
 
-use super::{one, problems, with};
+use std::collections::BTreeSet;
+
+use super::{one, problems, sample::known, with};
 
 /// A section, a line in it, and the only problem: column and what follows.
 type Case = (&'static str, &'static str, &'static str);
@@ -377,4 +379,13 @@ fn each_mistake_is_told_with_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_key_has_a_mistake() {
+    let cases = [SOURCE, KAFKA, ROUTE, REST].concat();
+    let key = |expected: &str| expected.split(": ").nth(1).unwrap_or_default().replace(".0", "");
+    let tried: BTreeSet<String> = cases.iter().map(|(.., expected)| key(expected)).collect();
+    let missing: Vec<String> = known().into_iter().filter(|key| !tried.contains(key)).collect();
+    assert_eq!(missing, Vec::<String>::new());
 }
