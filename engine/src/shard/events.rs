@@ -136,13 +136,12 @@ impl Shard {
             self.metrics().add(Counter::KafkaProducerRecreated, 1);
             tracing::warn!(shard = self.index, "the Kafka producer was replaced; what was in flight is sent again");
         }
-        let mut said = String::new();
+        let mut said = self.said.borrow_mut();
         for event in turn.events.drain(..) {
             match event {
                 kafka::Event::Error(error) => {
                     self.metrics().add(Counter::KafkaErrors, 1);
-                    // Mostly librdkafka has written the same into its log, after the name of its thread.
-                    if !said.ends_with(&error) {
+                    if !said.take(&error) {
                         tracing::warn!(target: "kafka", shard = self.index, "{error}");
                     }
                 }
@@ -164,7 +163,7 @@ impl Shard {
                         5..=6 => tracing::info!(target: "kafka", shard = self.index, "{line}"),
                         _ => tracing::debug!(target: "kafka", shard = self.index, "{line}"),
                     }
-                    said = line;
+                    said.note(line);
                 }
             }
         }

@@ -202,6 +202,7 @@ impl Start {
             slots: slots(&self.settings, &self.subscriptions, index),
             intake: RefCell::new(Intake::new(self.settings.clone(), self.topics.clone())),
             kafka_down: Cell::new(false),
+            said: RefCell::default(),
             holds: RefCell::default(),
             topics: self.topics,
             subscriptions: self.subscriptions,

@@ -14,6 +14,7 @@ mod executor;
 mod intake;
 mod pump;
 mod receipts;
+mod said;
 mod state;
 mod tally;
 

@@ -12,6 +12,7 @@ use std::{
 use super::{
     bell::Bell,
     intake::{Intake, Stalled},
+    said::Said,
     tally::Tally,
 };
 use crate::{
@@ -104,6 +105,8 @@ pub(super) struct Shard {
     pub(super) bell: Bell,
     /// Whether Kafka was said to be away and has confirmed nothing since.
     pub(super) kafka_down: Cell<bool>,
+    /// What librdkafka has logged of late.
+    pub(super) said: RefCell<Said>,
     /// Kafka topics that were said to be on hold.
     pub(super) holds: RefCell<Vec<TopicId>>,
     pub(super) topics: Arc<Topics>,
