@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     clock,
     connection::OUTPUT_LIMIT,
+    reach::Heard,
     state::{RECORD_OVERHEAD, Shard, Slot},
 };
 use crate::{
@@ -15,9 +16,6 @@ use crate::{
     route::CacheCounts,
     subscriptions::Word,
 };
-
-/// How long a batch may wait for Kafka's confirmation before Kafka counts as away.
-const SILENCE: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// Tells what happened in a session since the last call.
@@ -150,7 +148,7 @@ impl Shard {
                     let why = format!("no broker of {} can be reached", self.settings.kafka.brokers);
                     tracing::error!(target: "kafka", shard = self.index, "{why}");
                     self.metrics.status().kafka(self.index, Err(&why));
-                    self.kafka_down.set(true);
+                    self.reach.borrow_mut().handle_away();
                 }
                 kafka::Event::Fatal(error) => {
                     self.metrics().add(Counter::KafkaErrors, 1);
@@ -171,12 +169,9 @@ impl Shard {
 
     /// Kafka has confirmed something: it is there, unless something older still waits.
     pub(super) fn tell_confirmed(&self, now: Instant) {
-        if !self.kafka_down.get() {
-            return;
-        }
-        let oldest = self.driver.borrow().lane().oldest_in_flight();
-        if oldest.is_none_or(|oldest| now.saturating_duration_since(oldest) < SILENCE) {
-            self.kafka_down.set(false);
+        let mut reach = self.reach.borrow_mut();
+        let oldest = if reach.is_away() { age(&self.driver.borrow(), now) } else { Duration::ZERO };
+        if reach.handle_confirmed(oldest) {
             tracing::info!(target: "kafka", shard = self.index, "Kafka confirms again");
             self.metrics.status().kafka(self.index, Ok(()));
         }
@@ -206,20 +201,22 @@ impl Shard {
         metrics.raise(Counter::RingFull, full);
         metrics.set(Gauge::Ring, driver.port().outstanding() as u64);
         metrics.set(Gauge::RingLimit, driver.port().outstanding_limit() as u64);
-        let oldest = driver.lane().oldest_in_flight();
-        self.publish_unconfirmed(oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)));
+        self.publish_reach(age(&driver, now));
         self.publish_holds(&driver);
     }
 
-    /// A Kafka that hangs keeps its connections and reports nothing: only the age of what is in flight tells.
-    fn publish_unconfirmed(&self, age: Duration) {
-        self.metrics().set(Gauge::Unconfirmed, age.as_secs());
-        if age >= SILENCE {
-            let silent = format!("nothing is confirmed: the oldest batch has waited for {} s", age.as_secs());
-            if !self.kafka_down.replace(true) {
-                tracing::error!(target: "kafka", shard = self.index, "{silent}");
+    fn publish_reach(&self, oldest: Duration) {
+        self.metrics().set(Gauge::Unconfirmed, oldest.as_secs());
+        match self.reach.borrow_mut().handle_heartbeat(oldest) {
+            Some(Heard::Silence { new }) => {
+                let silent = format!("nothing is confirmed: the oldest batch has waited for {} s", oldest.as_secs());
+                if new {
+                    tracing::error!(target: "kafka", shard = self.index, "{silent}");
+                }
+                self.metrics.status().kafka(self.index, Err(&silent));
             }
-            self.metrics.status().kafka(self.index, Err(&silent));
+            Some(Heard::Confirms) => self.metrics.status().kafka(self.index, Ok(())),
+            None => {}
         }
     }
 
@@ -293,4 +290,10 @@ impl Shard {
         self.metrics().add(Counter::KafkaHolds, new as u64);
         *told = holds.into_iter().map(|(topic, _)| topic).collect();
     }
+}
+
+/// How long the oldest batch has waited for its confirmation.
+fn age(driver: &lane::Driver, now: Instant) -> Duration {
+    let oldest = driver.lane().oldest_in_flight();
+    oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest))
 }

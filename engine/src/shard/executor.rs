@@ -201,7 +201,7 @@ impl Start {
             index,
             slots: slots(&self.settings, &self.subscriptions, index),
             intake: RefCell::new(Intake::new(self.settings.clone(), self.topics.clone())),
-            kafka_down: Cell::new(false),
+            reach: RefCell::default(),
             said: RefCell::default(),
             holds: RefCell::default(),
             topics: self.topics,

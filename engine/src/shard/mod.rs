@@ -13,6 +13,7 @@ mod events;
 mod executor;
 mod intake;
 mod pump;
+mod reach;
 mod receipts;
 mod said;
 mod state;

@@ -12,6 +12,7 @@ use std::{
 use super::{
     bell::Bell,
     intake::{Intake, Stalled},
+    reach::Reach,
     said::Said,
     tally::Tally,
 };
@@ -103,8 +104,7 @@ pub(super) struct Shard {
     pub(super) turn: RefCell<Turn>,
     /// Wakes the lane's task.
     pub(super) bell: Bell,
-    /// Whether Kafka was said to be away and has confirmed nothing since.
-    pub(super) kafka_down: Cell<bool>,
+    pub(super) reach: RefCell<Reach>,
     /// What librdkafka has logged of late.
     pub(super) said: RefCell<Said>,
     /// Kafka topics that were said to be on hold.
