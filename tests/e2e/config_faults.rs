@@ -3,7 +3,7 @@
 
 use std::{net::TcpListener, process::Command, sync::Arc};
 
-use fairlead_tests::{Config, Fairlead, Finished, Scratch, fairlead, fairlead_path, free_port};
+use fairlead_tests::{Config, EvilBroker, Fairlead, Finished, Scratch, fairlead, fairlead_path, free_port};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::scene::LIMIT;
@@ -150,18 +150,45 @@ fn taken_admin_port_is_said() {
 }
 
 #[test]
-fn unreachable_servers_are_waited_for_or_fatal() {
+fn unreachable_servers_are_waited_for() {
     let config = nowhere();
-    let finished = with_file("run", &config.toml(free_port()), &["--fail-fast"]);
-    assert_eq!(finished.code, UNAVAILABLE, "{}", finished.output);
     let named = config.urls[0].trim_start_matches("mqtt://");
-    assert!(finished.output.contains(named) || finished.output.contains(&config.brokers), "{}", finished.output);
-
     let mut bridge = Fairlead::start(&config);
     bridge.wait_unready(named, LIMIT);
     bridge.wait_log(named, LIMIT);
     assert!(bridge.process().ended().is_none(), "it waits");
     assert_eq!(bridge.stop(LIMIT), 0, "nothing was lost");
+}
+
+#[test]
+fn fail_fast_names_the_side_that_is_missing() {
+    let mut config = nowhere();
+    let (mqtt, broker) = (config.urls[0].trim_start_matches("mqtt://").to_owned(), EvilBroker::start());
+    let finished = with_file("run", &config.toml(free_port()), &["--fail-fast"]);
+    assert_says(&finished, UNAVAILABLE, &["`harbour`", &mqtt]);
+    config.urls = vec![broker.url()];
+    let finished = with_file("run", &config.toml(free_port()), &["--fail-fast"]);
+    assert_says(&finished, UNAVAILABLE, &["Kafka", &config.brokers]);
+    assert!(!finished.output.contains("MQTT"), "{}", finished.output);
+}
+
+/// librdkafka logs an error and reports it as an event.
+#[test]
+fn an_error_of_librdkafka_is_one_line() {
+    let mut bridge = Fairlead::start(&nowhere());
+    bridge.wait_log("no broker of", LIMIT);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    let log = bridge.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let said: Vec<(i64, String)> = lines
+        .filter(|line| line["target"] == "kafka")
+        .map(|line| (line["fields"]["shard"].as_i64().unwrap(), line["message"].as_str().unwrap().to_owned()))
+        .collect();
+    assert!(said.iter().any(|(_, text)| text.contains("Connection refused")), "{log}");
+    for (place, (shard, text)) in said.iter().enumerate() {
+        let twin = |(at, (other, line)): (usize, &(i64, String))| at != place && other == shard && line.ends_with(text);
+        assert!(!said.iter().enumerate().any(twin), "twice: {text}\n{log}");
+    }
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The admin endpoint: `/metrics`, `/livez`, `/readyz`, `/status`.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
-use fairlead_tests::{Fairlead, Kafka, Loadgen, Metrics, get, metric, unique, wait_until, wire};
+use fairlead_tests::{Config, EvilBroker, Fairlead, Kafka, Loadgen, Metrics, get, metric, unique, wait_until, wire};
 
 use crate::{
     load::config,
@@ -73,6 +73,16 @@ fn health_follows_the_facts() {
     assert_eq!(scene.bridge.get("/nowhere").status, 404);
     drop(session);
     scene.bridge.wait_unready("harbour", LIMIT);
+}
+
+/// Kafka may answer before it tells of the topic, and without that no record goes on.
+#[test]
+fn nothing_is_ready_before_its_topic_is_found() {
+    // It takes connections and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = EvilBroker::start();
+    let mut bridge = Fairlead::start(&Config::new(&broker.url(), &silent.local_addr().unwrap().to_string(), "ais"));
+    bridge.wait_unready("topic ais is on hold: it has not been looked up yet", LIMIT);
 }
 
 #[test]

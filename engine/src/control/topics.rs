@@ -42,6 +42,9 @@ pub(super) async fn resolve(
 ) {
     let mut waiting: HashMap<String, Waiting> = HashMap::new();
     for name in settings.routes.iter().filter_map(|route| route.topic.constant()) {
+        // Kafka may be reached before the answer is here, and without it no record goes on.
+        let reason = "it has not been looked up yet".to_owned();
+        metrics.status().topic(CONTROL, name, TopicState::Hold { reason });
         waiting.entry(name.to_owned()).or_insert_with(Waiting::now);
     }
     loop {

@@ -1,24 +1,21 @@
 //! What a shard tells people: log lines, counters and the status board. Nothing here is called for each message.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::{
     clock,
     connection::OUTPUT_LIMIT,
+    reach::Heard,
     state::{RECORD_OVERHEAD, Shard, Slot},
 };
 use crate::{
-    kafka,
-    lane::{self, Mode, Siding},
+    kafka, lane,
     metrics::{Counter, Gauge, SessionState, TopicState},
     mqtt::{Cause, Event, Protocol, Stats, Violation},
     ring::Traffic,
     route::CacheCounts,
     subscriptions::Word,
 };
-
-/// How long a batch may wait for Kafka's confirmation before Kafka counts as away.
-const SILENCE: Duration = Duration::from_secs(5);
 
 impl Shard {
     /// Tells what happened in a session since the last call.
@@ -137,13 +134,12 @@ impl Shard {
             self.metrics().add(Counter::KafkaProducerRecreated, 1);
             tracing::warn!(shard = self.index, "the Kafka producer was replaced; what was in flight is sent again");
         }
-        let mut said = String::new();
+        let mut said = self.said.borrow_mut();
         for event in turn.events.drain(..) {
             match event {
                 kafka::Event::Error(error) => {
                     self.metrics().add(Counter::KafkaErrors, 1);
-                    // Mostly librdkafka has written the same into its log, after the name of its thread.
-                    if !said.ends_with(&error) {
+                    if !said.take(&error) {
                         tracing::warn!(target: "kafka", shard = self.index, "{error}");
                     }
                 }
@@ -152,7 +148,7 @@ impl Shard {
                     let why = format!("no broker of {} can be reached", self.settings.kafka.brokers);
                     tracing::error!(target: "kafka", shard = self.index, "{why}");
                     self.metrics.status().kafka(self.index, Err(&why));
-                    self.kafka_down.set(true);
+                    self.reach.borrow_mut().handle_away();
                 }
                 kafka::Event::Fatal(error) => {
                     self.metrics().add(Counter::KafkaErrors, 1);
@@ -165,35 +161,17 @@ impl Shard {
                         5..=6 => tracing::info!(target: "kafka", shard = self.index, "{line}"),
                         _ => tracing::debug!(target: "kafka", shard = self.index, "{line}"),
                     }
-                    said = line;
+                    said.note(line);
                 }
-            }
-        }
-    }
-
-    /// The lane has left the straight line, or comes back to it.
-    pub(super) fn tell_mode(&self, mode: Option<Mode>) {
-        match mode {
-            None | Some(Mode::Direct) => {}
-            Some(Mode::Spilling { .. }) => {
-                self.metrics().add(Counter::SpoolSpills, 1);
-                tracing::warn!(shard = self.index, "Kafka does not confirm: messages go to the spool");
-            }
-            Some(Mode::Draining { .. }) => {
-                let backlog = self.driver.borrow().siding().map_or(0, Siding::backlog);
-                tracing::info!(shard = self.index, backlog, "the spool drains into Kafka");
             }
         }
     }
 
     /// Kafka has confirmed something: it is there, unless something older still waits.
     pub(super) fn tell_confirmed(&self, now: Instant) {
-        if !self.kafka_down.get() {
-            return;
-        }
-        let oldest = self.driver.borrow().lane().oldest_in_flight();
-        if oldest.is_none_or(|oldest| now.saturating_duration_since(oldest) < SILENCE) {
-            self.kafka_down.set(false);
+        let mut reach = self.reach.borrow_mut();
+        let oldest = if reach.is_away() { age(&self.driver.borrow(), now) } else { Duration::ZERO };
+        if reach.handle_confirmed(oldest) {
             tracing::info!(target: "kafka", shard = self.index, "Kafka confirms again");
             self.metrics.status().kafka(self.index, Ok(()));
         }
@@ -223,47 +201,23 @@ impl Shard {
         metrics.raise(Counter::RingFull, full);
         metrics.set(Gauge::Ring, driver.port().outstanding() as u64);
         metrics.set(Gauge::RingLimit, driver.port().outstanding_limit() as u64);
-        let mode = match driver.lane().mode() {
-            Mode::Direct => 0,
-            Mode::Spilling { .. } => 1,
-            Mode::Draining { .. } => 2,
-        };
-        metrics.set(Gauge::LaneMode, mode);
-        if let Some(siding) = driver.siding() {
-            self.publish_spool(siding);
-        }
-        let oldest = driver.lane().oldest_in_flight();
-        self.publish_unconfirmed(oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest)));
+        self.publish_spooling(&driver);
+        self.publish_reach(age(&driver, now));
         self.publish_holds(&driver);
     }
 
-    fn publish_spool(&self, siding: &Siding) {
-        let metrics = self.metrics();
-        let usage = siding.usage();
-        let counts = usage.counters;
-        metrics.raise(Counter::SpoolAppended, counts.appended);
-        metrics.raise(Counter::SpoolGroups, counts.groups);
-        metrics.raise(Counter::SpoolFailedSyncs, counts.failed_syncs);
-        metrics.raise(Counter::SpoolTornTails, counts.torn_tails);
-        metrics.raise(Counter::SpoolCorrupt, counts.corrupt_records);
-        metrics.raise(Counter::SpoolFull, siding.full());
-        metrics.set(Gauge::SpoolRecords, siding.backlog());
-        metrics.set(Gauge::SpoolBytes, usage.bytes);
-        metrics.set(Gauge::SpoolLimit, self.settings.spool.as_ref().map_or(0, |spool| spool.max));
-        metrics.set(Gauge::SpoolSegments, usage.segments);
-        let now = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        metrics.set(Gauge::SpoolOldest, usage.oldest.map_or(0, |oldest| now.saturating_sub(oldest) / 1000));
-    }
-
-    /// A Kafka that hangs keeps its connections and reports nothing: only the age of what is in flight tells.
-    fn publish_unconfirmed(&self, age: Duration) {
-        self.metrics().set(Gauge::Unconfirmed, age.as_secs());
-        if age >= SILENCE {
-            let silent = format!("nothing is confirmed: the oldest batch has waited for {} s", age.as_secs());
-            if !self.kafka_down.replace(true) {
-                tracing::error!(target: "kafka", shard = self.index, "{silent}");
+    fn publish_reach(&self, oldest: Duration) {
+        self.metrics().set(Gauge::Unconfirmed, oldest.as_secs());
+        match self.reach.borrow_mut().handle_heartbeat(oldest) {
+            Some(Heard::Silence { new }) => {
+                let silent = format!("nothing is confirmed: the oldest batch has waited for {} s", oldest.as_secs());
+                if new {
+                    tracing::error!(target: "kafka", shard = self.index, "{silent}");
+                }
+                self.metrics.status().kafka(self.index, Err(&silent));
             }
-            self.metrics.status().kafka(self.index, Err(&silent));
+            Some(Heard::Confirms) => self.metrics.status().kafka(self.index, Ok(())),
+            None => {}
         }
     }
 
@@ -337,4 +291,10 @@ impl Shard {
         self.metrics().add(Counter::KafkaHolds, new as u64);
         *told = holds.into_iter().map(|(topic, _)| topic).collect();
     }
+}
+
+/// How long the oldest batch has waited for its confirmation.
+fn age(driver: &lane::Driver, now: Instant) -> Duration {
+    let oldest = driver.lane().oldest_in_flight();
+    oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest))
 }

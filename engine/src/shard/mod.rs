@@ -13,7 +13,10 @@ mod events;
 mod executor;
 mod intake;
 mod pump;
+mod reach;
 mod receipts;
+mod said;
+mod spooling;
 mod state;
 mod tally;
 

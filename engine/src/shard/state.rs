@@ -12,6 +12,8 @@ use std::{
 use super::{
     bell::Bell,
     intake::{Intake, Stalled},
+    reach::Reach,
+    said::Said,
     tally::Tally,
 };
 use crate::{
@@ -102,8 +104,9 @@ pub(super) struct Shard {
     pub(super) turn: RefCell<Turn>,
     /// Wakes the lane's task.
     pub(super) bell: Bell,
-    /// Whether Kafka was said to be away and has confirmed nothing since.
-    pub(super) kafka_down: Cell<bool>,
+    pub(super) reach: RefCell<Reach>,
+    /// What librdkafka has logged of late.
+    pub(super) said: RefCell<Said>,
     /// Kafka topics that were said to be on hold.
     pub(super) holds: RefCell<Vec<TopicId>>,
     pub(super) topics: Arc<Topics>,

@@ -1,12 +1,11 @@
 //! `fairlead-loadgen firehose`.
 
-use super::{Error, Exit, Rate, parse_rate, parse_seconds, print_line, stop_on_signal, summary};
+use super::load::{Load, tell};
+use super::{Error, Exit, parse_seconds, print_line, stop_on_signal};
 use fairlead_loadgen::Qos;
 use fairlead_loadgen::cpu::{NamedProcess, ProcessRef};
 use fairlead_loadgen::firehose::{Config, Firehose, FirehoseError};
-use fairlead_loadgen::output::write_json;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
@@ -38,21 +37,11 @@ pub(super) struct Args {
     /// QoS of the messages, unless the subscriber asks for a lower one
     #[arg(long, default_value = "1")]
     qos: Qos,
-    /// Messages a second in all, open loop: latency counts from the intended send time; or `max`
-    #[arg(long, default_value = "max", value_parser = parse_rate)]
-    rate: Rate,
     /// Sessions that must have subscribed before the flood starts
     #[arg(long, default_value_t = 1)]
     sessions: usize,
-    /// Run id in the stamps
-    #[arg(long, default_value_t = 1)]
-    run_id: u32,
-    /// Write the result as JSON, with what `verify --expect` needs
-    #[arg(long, value_name = "FILE")]
-    result: Option<PathBuf>,
-    /// Keep the log of acknowledgements here, rewritten every second
-    #[arg(long, value_name = "FILE")]
-    ack_log: Option<PathBuf>,
+    #[command(flatten)]
+    load: Load,
     /// The bridge, whose CPU and memory are sampled during the flood; @FILE holds the id and is read at each sample
     #[arg(long, value_name = "PID|@FILE")]
     pid: Option<ProcessRef>,
@@ -64,16 +53,12 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let stop = stop_on_signal()?;
-        let result = self.result.clone();
+        let result = self.load.result.clone();
         let firehose = Firehose::bind(self.config())?;
         let address = firehose.local_addr().map_err(FirehoseError::System)?;
         print_line(&format!("listening on mqtt://{address}"))?;
         let report = firehose.run(&stop)?;
-        if let Some(path) = result {
-            write_json(&path, &report)?;
-        }
-        print_line(&summary(&report))?;
-        Ok(if report.complete { Exit::Ok } else { Exit::Incomplete })
+        tell(result.as_deref(), &report, report.complete)
     }
 
     fn config(self) -> Config {
@@ -88,10 +73,10 @@ impl Args {
             topic_pattern: self.topic_pattern,
             window: self.window,
             qos: self.qos,
-            rate: self.rate,
+            rate: self.load.rate,
             sessions: self.sessions,
-            run_id: self.run_id,
-            ack_log: self.ack_log,
+            run_id: self.load.run_id,
+            ack_log: self.load.ack_log,
             processes: bridge.into_iter().chain(self.sample_pids).collect(),
         }
     }

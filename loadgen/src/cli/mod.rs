@@ -1,6 +1,7 @@
 //! The command line: flags in, tables, JSON and exit codes out.
 
 mod firehose;
+mod load;
 mod nmea;
 mod publish;
 mod verify;
@@ -119,19 +120,6 @@ fn print_line(line: &str) -> Result<(), Error> {
     use io::Write;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).map_err(Error::Stdout)
-}
-
-/// A rate, or none for as fast as possible.
-type Rate = Option<f64>;
-
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    if text == "max" {
-        return Ok(None);
-    }
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Some(rate)),
-        _ => Err("a number of messages a second above 0, or `max`".to_owned()),
-    }
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

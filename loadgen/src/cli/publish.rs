@@ -1,7 +1,7 @@
 //! `fairlead-loadgen publish`.
 
-use super::{Error, Exit, parse_rate, parse_seconds, print_line, stop_on_signal, summary};
-use fairlead_loadgen::output::write_json;
+use super::load::{Load, tell};
+use super::{Error, Exit, parse_seconds, stop_on_signal};
 use fairlead_loadgen::progress::Progress;
 use fairlead_loadgen::publish::{BrokerUrl, Config, Traffic, run};
 use fairlead_loadgen::{Qos, Version};
@@ -38,36 +38,22 @@ pub(super) struct Args {
     /// Messages in all; without it until the program is stopped
     #[arg(long)]
     messages: Option<u64>,
-    /// Messages a second in all, open loop: latency counts from the intended send time; or `max`
-    #[arg(long, default_value = "max", value_parser = parse_rate)]
-    rate: super::Rate,
     /// Let the broker keep the sessions while the clients are away (always so at QoS 2)
     #[arg(long)]
     persistent: bool,
     /// Seconds for which the broker may be away
     #[arg(long, default_value = "60", value_parser = parse_seconds)]
     patience: Duration,
-    /// Run id in the stamps
-    #[arg(long, default_value_t = 1)]
-    run_id: u32,
-    /// Write the result as JSON, with what `verify --expect` needs
-    #[arg(long, value_name = "FILE")]
-    result: Option<PathBuf>,
-    /// Keep the log of acknowledgements here, rewritten every second
-    #[arg(long, value_name = "FILE")]
-    ack_log: Option<PathBuf>,
+    #[command(flatten)]
+    load: Load,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let stop = stop_on_signal()?;
-        let result = self.result.clone();
+        let result = self.load.result.clone();
         let report = run(self.config(), Arc::new(Progress::default()), &stop)?;
-        if let Some(path) = result {
-            write_json(&path, &report)?;
-        }
-        print_line(&summary(&report))?;
-        Ok(if report.complete { Exit::Ok } else { Exit::Incomplete })
+        tell(result.as_deref(), &report, report.complete)
     }
 
     fn config(self) -> Config {
@@ -83,12 +69,12 @@ impl Args {
             clients: self.clients,
             in_flight: self.in_flight,
             messages: self.messages,
-            rate: self.rate,
+            rate: self.load.rate,
             ahead: None,
             persistent: self.persistent || self.qos == Qos::ExactlyOnce,
-            run_id: self.run_id,
+            run_id: self.load.run_id,
             patience: self.patience,
-            ack_log: self.ack_log,
+            ack_log: self.load.ack_log,
         }
     }
 }

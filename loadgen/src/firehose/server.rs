@@ -1,15 +1,17 @@
 //! The firehose's sockets: one thread, epoll, large writes, bulk reads.
 
+mod connection;
+
+use self::connection::Connection;
 use super::broker::{Broker, Close, Link};
-use super::session::WRITE_TARGET;
 use super::{Config, FirehoseError, Report};
 use crate::clock::{Clock, MILLISECOND, SECOND, seconds_between};
 use crate::cpu::{self, ProcessWatch};
 use crate::mqtt::Qos;
-use crate::net::{Outbox, Poll, Ready, feed, read_once};
+use crate::net::{Poll, Ready, feed, read_once};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Token of the listening socket; connections count from 1.
@@ -20,9 +22,6 @@ const MAX_CONNECTIONS: usize = 1_024;
 
 /// One read takes this much: 64 Ki acknowledgements.
 const READ_BUFFER: usize = 256 << 10;
-
-/// Writes to one connection before the others and the acknowledgements have their turn.
-const WRITES_PER_TURN: usize = 4;
 
 /// At a given rate the sender wakes at most this often; what became due meanwhile leaves in one write. It adds half of this to
 /// the median latency; 200 µs would cost 20 % of a core at any rate, on the cores that the bridge may have to share.
@@ -42,17 +41,6 @@ const KEEP_ALIVE_TIMEOUT: u8 = 0x8d;
 
 /// MQTT 5.0 §3.14.2.1: server shutting down.
 const SHUTTING_DOWN: u8 = 0x8b;
-
-struct Connection {
-    socket: TcpStream,
-    link: Link,
-    kept: Vec<u8>,
-    out: Outbox,
-    /// The socket took less than it was given; epoll tells when it takes more.
-    is_blocked: bool,
-    /// Whether epoll was asked to tell.
-    is_watched: bool,
-}
 
 /// A firehose that listens.
 #[derive(Debug)]
@@ -217,15 +205,7 @@ impl Server {
             self.next_token += 1;
             self.accepted += 1;
             self.poll.add(&socket, token, false)?;
-            let connection = Connection {
-                socket,
-                link: Link::new(token, now),
-                kept: Vec::new(),
-                out: Outbox::default(),
-                is_blocked: false,
-                is_watched: false,
-            };
-            self.connections.insert(token, connection);
+            self.connections.insert(token, Connection::new(socket, Link::new(token, now)));
         }
     }
 
@@ -261,7 +241,7 @@ impl Server {
         let mut broken = Vec::new();
         let mut is_busy = false;
         for (&token, connection) in &mut self.connections {
-            let pumped = pump(connection, &mut self.broker, &self.clock, may_fill, is_paced).and_then(|more| {
+            let pumped = connection.pump(&mut self.broker, &self.clock, may_fill, is_paced).and_then(|more| {
                 if connection.is_blocked != connection.is_watched {
                     connection.is_watched = connection.is_blocked;
                     self.poll.modify(&connection.socket, token, connection.is_watched)?;
@@ -401,36 +381,4 @@ impl Server {
             acknowledged_each_second: self.each_second,
         }
     }
-}
-
-/// Fills and flushes one connection; true if it could go on at once. A paced one waits after a write that took all that was
-/// due: going on would send single messages.
-fn pump(
-    connection: &mut Connection,
-    broker: &mut Broker,
-    clock: &Clock,
-    may_fill: bool,
-    is_paced: bool,
-) -> io::Result<bool> {
-    if connection.is_blocked {
-        return Ok(false);
-    }
-    for _ in 0..WRITES_PER_TURN {
-        let now = clock.now();
-        if connection.out.is_empty() {
-            if !may_fill || !broker.wants_to_send(&connection.link, now) {
-                return Ok(false);
-            }
-            broker.fill(&connection.link, connection.out.buffer(), now);
-        }
-        let is_full = connection.out.buffer().len() >= WRITE_TARGET;
-        if !connection.out.flush(&connection.socket)? {
-            connection.is_blocked = true;
-            return Ok(false);
-        }
-        if is_paced && !is_full {
-            return Ok(false);
-        }
-    }
-    Ok(broker.wants_to_send(&connection.link, clock.now()))
 }

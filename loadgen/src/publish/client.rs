@@ -1,115 +1,14 @@
 //! One publishing client without any I/O: bytes and the time in, bytes out.
 
 use super::feed::Feed;
-use crate::latency::Latency;
-use crate::ledger::AckLog;
+use super::run::Run;
 use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read};
 use crate::mqtt::{DUP, Qos, Violation, frame, kind, next_packet_id, put_ack, put_publish};
-use crate::progress::Progress;
 use crate::stamp;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// One write carries at most about this many bytes.
 const WRITE_TARGET: usize = 64 << 10;
-
-/// Buffers kept for later packets; more are given back.
-const MAX_SPARE: usize = 1_024;
-
-/// What all clients of a run share.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) qos: Qos,
-    pub(crate) pace: Pace,
-    pub(crate) progress: Arc<Progress>,
-    /// The most payload bytes that may be sent and not verified.
-    pub(crate) ahead: Option<u64>,
-    /// Messages sent, by publisher.
-    pub(crate) sent: Vec<u64>,
-    pub(crate) ack_log: AckLog,
-    pub(crate) latency: Latency,
-    pub(crate) counts: Counts,
-    /// First and last acknowledgement, or write at QoS 0.
-    pub(crate) span_ns: Option<(i64, i64)>,
-    /// Nothing new is sent any more.
-    pub(crate) is_stopping: bool,
-    spare: Vec<Vec<u8>>,
-    payload: Vec<u8>,
-}
-
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Counts {
-    pub(crate) sent: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) resent: u64,
-    pub(crate) refused: u64,
-    pub(crate) acks_unknown: u64,
-    pub(crate) sessions_lost: u64,
-}
-
-/// When message `n` of the run is meant to be sent.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    pub(crate) started_ns: i64,
-    /// 0 is as fast as possible.
-    pub(crate) interval_ns: f64,
-}
-
-impl Pace {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "nanoseconds of a run fit an f64 to the microsecond"
-    )]
-    pub(crate) fn intended_ns(self, number: u64, now: i64) -> i64 {
-        if self.interval_ns == 0.0 {
-            return now;
-        }
-        self.started_ns + (number as f64 * self.interval_ns) as i64
-    }
-}
-
-impl Run {
-    pub(crate) fn new(
-        qos: Qos,
-        pace: Pace,
-        progress: Arc<Progress>,
-        ahead: Option<u64>,
-        run_id: u32,
-        topics: usize,
-    ) -> Self {
-        Self {
-            qos,
-            pace,
-            progress,
-            ahead,
-            sent: vec![0; topics],
-            ack_log: AckLog::new(run_id, topics),
-            latency: Latency::new(),
-            counts: Counts::default(),
-            span_ns: None,
-            is_stopping: false,
-            spare: Vec::new(),
-            payload: Vec::new(),
-        }
-    }
-
-    /// Whether something new may be sent: not after a stop, and not when the receiving end is too far behind.
-    pub(crate) fn is_gate_open(&self) -> bool {
-        !self.is_stopping && self.ahead.is_none_or(|limit| self.progress.bytes_ahead() < limit)
-    }
-
-    fn note_time(&mut self, now: i64) {
-        let first = self.span_ns.map_or(now, |span| span.0);
-        self.span_ns = Some((first, now));
-    }
-
-    fn give_back(&mut self, packet: Vec<u8>) {
-        if self.spare.len() < MAX_SPARE {
-            self.spare.push(packet);
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {

@@ -1,7 +1,7 @@
 //! The publisher's sockets: one thread, epoll, and a heap of wake-ups, so that idle clients cost nothing.
 
-use super::client::{Client, Lost, Run};
-use super::{Config, PublishError};
+use super::client::{Client, Lost};
+use super::{Config, PublishError, run::Run};
 use crate::clock::{Clock, MILLISECOND, SECOND};
 use crate::cpu;
 use crate::net::{Outbox, Poll, Ready, feed, read_once};

@@ -6,6 +6,7 @@
 mod client;
 mod driver;
 mod feed;
+mod run;
 
 use crate::ais::nmea::{self, NmeaError};
 use crate::clock::{Clock, SECOND, seconds_between};
@@ -14,9 +15,10 @@ use crate::ledger::{AckLog, Expectation};
 use crate::mqtt::{Qos, Version};
 use crate::output::OutputError;
 use crate::progress::Progress;
-use client::{Client, Pace, Run};
+use client::Client;
 use driver::Driver;
 use feed::Plan;
+use run::{Pace, Run};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;

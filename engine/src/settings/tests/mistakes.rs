@@ -1,6 +1,8 @@
 //! Each mistake in each key: the exact place and text.
 
-use super::{one, problems, with};
+use std::collections::BTreeSet;
+
+use super::{one, problems, sample::known, with};
 
 /// A section, a line in it, and the only problem: column and what follows.
 type Case = (&'static str, &'static str, &'static str);
@@ -371,6 +373,11 @@ const REST: &[Case] = &[
         r#"segment = "31MiB""#,
         r#"11: spool.segment: a segment must hold at least two packets of 16.0 MiB (max_packet); write at least "32.0 MiB", or lower max_packet"#,
     ),
+    (
+        "[spool]",
+        "min_free = 5",
+        r#"12: spool.min_free: the size 5 has no unit; write "5B", or a size such as "64MiB""#,
+    ),
     ("[spool]", r#"on_full = "drop""#, r#"11: spool.on_full: "drop" is no answer to a full spool; write "block""#),
     ("[spool]", "qos0 = 0", r#"8: spool.qos0: found 0 without quotes; write "0""#),
     ("[spool]", "drain_rate = 0", "14: spool.drain_rate: 0 is out of range; write an integer from 1 to 1000000000"),
@@ -394,4 +401,13 @@ fn each_mistake_is_told_with_its_place() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_key_has_a_mistake() {
+    let cases = [SOURCE, KAFKA, ROUTE, REST].concat();
+    let key = |expected: &str| expected.split(": ").nth(1).unwrap_or_default().replace(".0", "");
+    let tried: BTreeSet<String> = cases.iter().map(|(.., expected)| key(expected)).collect();
+    let missing: Vec<String> = known().into_iter().filter(|key| !tried.contains(key)).collect();
+    assert_eq!(missing, Vec::<String>::new());
 }

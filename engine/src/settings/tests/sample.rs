@@ -53,7 +53,7 @@ fn fields<T: for<'de> Deserialize<'de>>(section: &str) -> Vec<String> {
 }
 
 /// Every key that the shape of the file knows, lists without numbers.
-fn known() -> BTreeSet<String> {
+pub(super) fn known() -> BTreeSet<String> {
     let sections: BTreeSet<String> = fields::<File>("").into_iter().collect();
     assert_eq!(sections, ["admin", "engine", "kafka", "route", "source", "spool"].map(str::to_owned).into());
     let keys = [
@@ -88,6 +88,44 @@ fn the_sample_has_every_key_and_no_other() {
     let mut known = known();
     assert!(known.remove("kafka.properties") && known.remove("kafka.create"));
     assert_eq!(written, known);
+}
+
+/// A number is what no key takes: each wants text, a unit, a whole number, a choice, a list or a table.
+#[test]
+fn a_mistake_in_any_key_of_the_sample_is_told_with_place_value_and_remedy() {
+    const WRONG: &str = "-77.5";
+    const SECRETS: [&str; 2] = ["username", "password"];
+    let text = uncommented();
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut section, mut tried, mut wrong) = (String::new(), 0, Vec::new());
+    for (at, line) in lines.iter().enumerate() {
+        if line.starts_with('[') {
+            let list = line.starts_with("[[");
+            section = line.trim_matches(['[', ']']).to_owned() + if list { ".0" } else { "" };
+        }
+        let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) else { continue };
+        let mistaken = format!("{key} = {WRONG}");
+        let mut lines = lines.clone();
+        lines[at] = &mistaken;
+        let text = lines.join("\n");
+        let loaded = Given { files: &[&text], environment: &[("MQTT_PASSWORD", "x")], ..Given::default() }.load();
+        let found = problems(&loaded);
+        // What may be a secret is not shown.
+        let rest = if SECRETS.contains(&key) { ["a value", "put it in quotes"] } else { [WRONG, "write "] };
+        let told = |problem: &str| {
+            problem.starts_with(&format!("1.toml:{}:", at + 1))
+                && problem.contains(&format!("{section}.{key}"))
+                && rest.iter().all(|part| problem.contains(part))
+        };
+        // Without its name the source of the route is not found either.
+        if found.iter().filter(|problem| told(problem)).count() != 1 || found.len() > 2 {
+            wrong.push(format!("{section}.{key}: {found:#?}"));
+        }
+        tried += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // `create` is one line with two keys in it.
+    assert_eq!(tried, known().len() - 2);
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! What a shard tells of its spool.
+
+use std::time::UNIX_EPOCH;
+
+use super::{clock, state::Shard};
+use crate::{
+    lane::{Driver, Mode, Siding},
+    metrics::{Counter, Gauge},
+};
+
+impl Shard {
+    /// The lane has left the straight line, or comes back to it.
+    pub(super) fn tell_mode(&self, mode: Option<Mode>) {
+        match mode {
+            None | Some(Mode::Direct) => {}
+            Some(Mode::Spilling { .. }) => {
+                self.metrics().add(Counter::SpoolSpills, 1);
+                tracing::warn!(shard = self.index, "Kafka does not confirm: messages go to the spool");
+            }
+            Some(Mode::Draining { .. }) => {
+                let backlog = self.driver.borrow().siding().map_or(0, Siding::backlog);
+                tracing::info!(shard = self.index, backlog, "the spool drains into Kafka");
+            }
+        }
+    }
+
+    /// Where the lane is and what the spool holds.
+    pub(super) fn publish_spooling(&self, driver: &Driver) {
+        let metrics = self.metrics();
+        let mode = match driver.lane().mode() {
+            Mode::Direct => 0,
+            Mode::Spilling { .. } => 1,
+            Mode::Draining { .. } => 2,
+        };
+        metrics.set(Gauge::LaneMode, mode);
+        let Some(siding) = driver.siding() else { return };
+        let usage = siding.usage();
+        let counts = usage.counters;
+        metrics.raise(Counter::SpoolAppended, counts.appended);
+        metrics.raise(Counter::SpoolGroups, counts.groups);
+        metrics.raise(Counter::SpoolFailedSyncs, counts.failed_syncs);
+        metrics.raise(Counter::SpoolTornTails, counts.torn_tails);
+        metrics.raise(Counter::SpoolCorrupt, counts.corrupt_records);
+        metrics.raise(Counter::SpoolFull, siding.full());
+        metrics.set(Gauge::SpoolRecords, siding.backlog());
+        metrics.set(Gauge::SpoolBytes, usage.bytes);
+        metrics.set(Gauge::SpoolLimit, self.settings.spool.as_ref().map_or(0, |spool| spool.max));
+        metrics.set(Gauge::SpoolSegments, usage.segments);
+        let now = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        metrics.set(Gauge::SpoolOldest, usage.oldest.map_or(0, |oldest| now.saturating_sub(oldest) / 1000));
+    }
+}
