@@ -8,20 +8,23 @@ use std::{
 };
 
 use crate::{
-    Gap, Log, Name, OpenError, Position, Sequence, Warning,
+    Entry, Gap, Log, Name, OpenError, Position, Sequence, Warning,
     budget::count,
     disk::{Disk, File},
     format::{
         BLOCK, SECTOR, block_up,
         cursor::{self, Cursor},
         meta::Unusable,
+        record::Record,
         segment::{BEGUN, DATA, Footer, Header, data_end},
     },
+    group::Group,
     log::Start,
     options::RESERVED,
+    scan::{Met, Scanner},
     segment::{CURSOR, CURSOR_NEW, Condition, Named, Open, Segment, file_name, free_name, named},
     spool::{Ledger, QUARANTINE, Shared, io_error, sync_folder},
-    survey::{Survey, Tally, survey},
+    survey::{Survey, Tally, Verdict, survey},
     upkeep::{Plan, set_aside, zero},
 };
 
@@ -32,6 +35,9 @@ pub struct Recovery {
     pub start: Position,
     /// The last record that is durable.
     pub synced: Sequence,
+    /// The last record that is here. What is above `synced` may be in the kernel's memory only, after a sync that
+    /// failed: the first commit writes it again, and it can be read once that is durable.
+    pub appended: Sequence,
     /// Records that are not yet delivered.
     pub backlog: u64,
     /// Whether a torn tail was cut: it had never been acknowledged.
@@ -53,6 +59,16 @@ struct Found<D: Disk> {
     whole: bool,
     footer: Option<Footer>,
     survey: Survey,
+}
+
+/// The newest segment that holds records.
+struct Last<D: Disk> {
+    file: D::File,
+    /// It can be written on.
+    usable: bool,
+    torn: bool,
+    /// It ends with records that no witness calls durable.
+    moves: bool,
 }
 
 /// Opening one log, step by step.
@@ -195,12 +211,17 @@ impl<D: Disk> Opening<D> {
 
     fn decide(mut self, mut found: Vec<Found<D>>, ledger: Arc<Ledger>) -> Result<(Log<D>, Recovery), OpenError> {
         let durable = self.survey(&mut found).map_err(io_error("scan", &self.folder))?;
-        let (segments, active) = self.classify(found, durable)?;
+        let (segments, last) = self.classify(found, durable)?;
         let mut start = self.start(segments, ledger, durable);
-        if let Some((file, torn)) = active {
-            let segment = start.segments.back_mut().expect("the active segment");
-            let path = self.folder.join(segment.file_name());
-            start.open = Some(reopen(file, segment, torn).map_err(io_error("reopen", &path))?);
+        if let Some(last) = last {
+            let segment = start.segments.back_mut().expect("the last segment");
+            if last.usable && start.tail.is_empty() && !last.moves {
+                // On a disk that fails, the next segment is used.
+                start.open = reopen(last.file, segment, last.torn).ok();
+                segment.condition = if start.open.is_some() { Condition::Active } else { Condition::Complete };
+            } else if last.moves {
+                start.tail = tail(&last.file, segment).map_err(io_error("scan", &start.folder))?;
+            }
         }
         if self.rewrite_folder {
             sync_folder(&start.shared.disk, &start.folder).map_err(io_error("sync the folder", &start.folder))?;
@@ -208,7 +229,8 @@ impl<D: Disk> Opening<D> {
         let log = Log::new(start);
         self.recovery.start = log.start();
         self.recovery.synced = log.synced;
-        self.recovery.backlog = log.synced - log.delivered;
+        self.recovery.appended = log.appended();
+        self.recovery.backlog = log.appended() - log.delivered;
         Ok((log, self.recovery))
     }
 
@@ -230,57 +252,62 @@ impl<D: Disk> Opening<D> {
     }
 
     /// Torn or damaged, for each segment from the oldest on.
-    #[expect(clippy::type_complexity, reason = "the segments, and what is needed to go on writing the last one")]
     fn classify(
         &mut self,
         found: Vec<Found<D>>,
         durable: Sequence,
-    ) -> Result<(VecDeque<Segment>, Option<(D::File, bool)>), OpenError> {
+    ) -> Result<(VecDeque<Segment>, Option<Last<D>>), OpenError> {
         let mut segments: VecDeque<Segment> = VecDeque::new();
-        let mut active = None;
+        let mut last = None;
         let mut expected = (self.cursor.counter > 0).then_some(self.cursor.delivered + 1);
-        for found in found {
+        for mut found in found {
             let base = found.header.begun.map(|begun| begun.base).or(found.survey.first());
             let known = durable.min(found.survey.upper);
-            let verdict = found.survey.judge(base.unwrap_or(Sequence::MAX), known);
+            let mut verdict = found.survey.judge(base.unwrap_or(Sequence::MAX), known);
             if verdict.tally.records == 0 && verdict.gaps.is_empty() {
                 self.spare(&found)?;
                 continue;
             }
+            let (torn, moves) = (verdict.torn, verdict.tally.records > 0 && verdict.tally.last > known);
             let first = base.unwrap_or(verdict.tally.first);
-            // Before the cursor nothing is missed.
+            if moves {
+                found.survey = survey(&found.file, &found.header, known).map_err(io_error("scan", &self.folder))?;
+                verdict = found.survey.judge(first, known);
+            }
+            // What was delivered is no loss, and may have been freed.
+            verdict.forget(self.cursor.delivered);
+            // A copy of the header that was never durable is no loss.
+            found.damaged &= first <= known;
+            self.note(&verdict, found.damaged, torn);
             if let Some(expected) = expected.filter(|&expected| expected < first) {
                 self.recovery.gaps.push(Gap { first: expected, last: first - 1 });
             }
             let damaged = found.damaged || !verdict.gaps.is_empty();
-            let delivered = self.cursor.delivered;
-            self.recovery.gaps.extend(verdict.gaps.iter().filter(|gap| gap.last > delivered));
-            self.recovery.torn |= verdict.torn;
-            self.recovery.degraded |= damaged;
-            let last = verdict.gaps.last().map_or(verdict.tally.last, |gap| gap.last.max(verdict.tally.last));
-            expected = Some(expected.unwrap_or(1).max(last + 1));
-            let usable = found.whole && found.footer.is_none() && !damaged;
             let condition = match (damaged, found.footer) {
                 (true, _) => Condition::Damaged,
                 (false, Some(_)) => Condition::Sealed,
+                (false, None) if moves => Condition::Moving,
                 (false, None) if found.whole => Condition::Complete,
                 (false, None) => Condition::Fenced,
             };
-            segments.push_back(segment(&found, first, last, &verdict.tally, condition));
-            if found.footer.is_none() {
-                found.file.sync().map_err(io_error("sync a segment in", &self.folder))?;
-            }
-            active = usable.then_some((found.file, verdict.torn));
+            let end = verdict.gaps.last().map_or(0, |gap| gap.last).max(verdict.tally.last).max(first - 1);
+            expected = Some(expected.unwrap_or(1).max(end + 1).max(self.cursor.delivered + 1));
+            segments.push_back(segment(&found, first, end, &verdict.tally, condition));
+            let usable = found.whole && found.footer.is_none() && !damaged;
+            last = Some(Last { file: found.file, usable, torn, moves });
         }
         if let Some(expected) = expected.filter(|&expected| expected <= durable) {
             self.recovery.gaps.push(Gap { first: expected, last: durable });
-            active = None;
-        }
-        if active.is_some() {
-            segments.back_mut().expect("just found").condition = Condition::Active;
+            last = None;
         }
         self.recovery.degraded |= !self.recovery.gaps.is_empty();
-        Ok((segments, active))
+        Ok((segments, last))
+    }
+
+    fn note(&mut self, verdict: &Verdict, damaged: bool, torn: bool) {
+        self.recovery.gaps.extend(&verdict.gaps);
+        self.recovery.torn |= torn;
+        self.recovery.degraded |= damaged || !verdict.gaps.is_empty();
     }
 
     /// Nothing was ever durable in it: its file waits for another life.
@@ -322,6 +349,7 @@ impl<D: Disk> Opening<D> {
             delivered,
             segments,
             open: None,
+            tail: Group::default(),
             upkeep: Plan {
                 cursor,
                 cursor_file: self.cursor_file.clone(),
@@ -347,9 +375,7 @@ fn segment<D: Disk>(found: &Found<D>, first: Sequence, last: Sequence, tally: &T
     segment.oldest = tally.oldest;
     segment.chain = tally.chain;
     segment.condition = condition;
-    for &(sequence, offset) in found.survey.index.iter().filter(|&&(_, offset)| offset < tally.end) {
-        segment.remember(sequence, offset);
-    }
+    segment.index = found.survey.index.iter().copied().filter(|&(_, offset)| offset < tally.end).collect();
     segment
 }
 
@@ -363,4 +389,24 @@ fn reopen<D: Disk>(file: D::File, segment: &Segment, torn: bool) -> io::Result<O
     }
     let map = file.map(header.size)?;
     Ok(Open { file: Arc::new(file), map, header, next: block_up(segment.end + 8) })
+}
+
+/// The records behind those that are surely durable. They are written again: the kernel may hold them in memory, clean,
+/// although a sync failed before the process died, and then no sync of this process would ever bring them to the disk.
+fn tail<F: File>(file: &F, segment: &Segment) -> io::Result<Group> {
+    let from = if segment.is_empty() { DATA } else { block_up(segment.end + 8) };
+    let mut scanner = Scanner::new(file, segment.seed(), from, data_end(segment.header.size));
+    let mut group = Group::default();
+    while let Met::Record(_, record) = scanner.next()? {
+        let Some(kind) = record.kind else { continue };
+        let next = if group.is_empty() { segment.last + 1 } else { group.last + 1 };
+        if record.sequence != next {
+            break;
+        }
+        let [meta, key, payload] = scanner.parts();
+        let Record { session, packet_id, time, .. } = record;
+        let (key, payload) = (record.key.map(|_| key), record.payload.map(|_| payload));
+        group.push(next, &Entry { kind, session, packet_id, time, meta, key, payload });
+    }
+    Ok(group)
 }

@@ -10,6 +10,7 @@ use crate::{
         segment::{DATA, Footer, Header, data_end},
     },
     scan::{Met, Scanner},
+    segment::remember,
 };
 
 /// What the valid records of a segment come to.
@@ -100,6 +101,14 @@ impl Survey {
     }
 }
 
+impl Verdict {
+    /// Leaves out what does not matter any more.
+    pub(crate) fn forget(&mut self, delivered: Sequence) {
+        self.gaps.retain(|gap| gap.last > delivered);
+        self.gaps.iter_mut().for_each(|gap| gap.first = gap.first.max(delivered + 1));
+    }
+}
+
 impl Tally {
     fn take(&mut self, at: u64, record: &Record) {
         if self.records == 0 {
@@ -145,7 +154,7 @@ pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence) -> io:
         survey.durable = survey.durable.max(record.durable);
         if record.kind.is_some() && expected.is_none_or(|expected| expected <= sequence) {
             survey.tally.take(at, &record);
-            survey.index.push((sequence, at));
+            remember(&mut survey.index, sequence, at);
         } else if record.kind.is_none() {
             survey.tally.end = at + record.size as u64;
         }

@@ -243,7 +243,7 @@ impl<D: Disk> Log<D> {
         let freed: Vec<_> = self
             .segments
             .iter()
-            .filter(|segment| segment.condition != Condition::Active)
+            .filter(|segment| !matches!(segment.condition, Condition::Active | Condition::Moving))
             .filter(|segment| segment.is_empty() || segment.last <= delivered)
             .filter(|segment| Arc::strong_count(&segment.readers) == 1)
             .take(FREED_AT_ONCE)

@@ -53,6 +53,8 @@ struct State {
     garbage: bool,
     free: Option<u64>,
     left: Option<u64>,
+    /// An operation was refused because none was left.
+    dead: bool,
     operations: u64,
     uniques: u8,
 }
@@ -94,7 +96,7 @@ impl Memory {
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
-        state.left = None;
+        (state.left, state.dead) = (None, false);
     }
 
     /// A disk that claims to have flushed and has not: the negative control of every test of durability.
@@ -196,7 +198,10 @@ impl State {
         if operation != Operation::Read {
             self.operations += 1;
             match &mut self.left {
-                Some(0) => return Err(io::Error::other("the process is gone")),
+                Some(0) => {
+                    self.dead = true;
+                    return Err(io::Error::other("the process is gone"));
+                }
                 Some(left) => *left -= 1,
                 None => {}
             }
@@ -450,7 +455,7 @@ impl File for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         if let Err(error) = state.attempt(Operation::Sync) {
-            if state.left.is_none() {
+            if !state.dead {
                 state.files[self.file].dirty.clear();
             }
             return Err(error);
@@ -479,9 +484,8 @@ pub struct MemoryMap {
 impl Map for MemoryMap {
     fn store(&mut self, offset: usize, bytes: &[u8]) {
         let mut state = self.disk.state();
-        if state.left == Some(0) {
-            return;
+        if !state.dead {
+            state.files[self.file].write(bytes, offset);
         }
-        state.files[self.file].write(bytes, offset);
     }
 }

@@ -1,4 +1,5 @@
 //! The spool from outside: what it promises, on a disk in memory and on a real one.
 
 mod basics;
+mod campaign;
 mod rig;

@@ -68,12 +68,14 @@ impl<D: Disk> Rig<D> {
         self.log.append(entry)
     }
 
-    /// Makes everything that was appended durable.
+    /// Makes everything that was appended durable, with a witness.
     pub(crate) fn settle(&mut self) {
         while self.log.synced() < self.log.appended() {
             self.upkeep();
             self.commit().expect("a commit, since something is not durable").expect("a disk that works");
         }
+        self.pass(Duration::from_millis(10));
+        self.commit().transpose().expect("a disk that works");
         self.upkeep();
     }
 
