@@ -5,7 +5,9 @@ mod commit;
 pub mod disk;
 mod error;
 mod format;
+mod found;
 mod group;
+mod job;
 mod log;
 mod map;
 mod options;
@@ -26,7 +28,7 @@ pub use options::Options;
 pub use read::{Batch, Gap, Read, Stored};
 pub use recover::Recovery;
 pub use spool::{Name, Spool};
-pub use upkeep::{Kept, Upkeep};
+pub use job::{Kept, Upkeep};
 
 /// Numbers the records of one log: +1 each, from 1. 0 is before the first.
 pub type Sequence = u64;

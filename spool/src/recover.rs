@@ -12,20 +12,21 @@ use crate::{
     budget::count,
     disk::{Disk, File},
     format::{
-        BLOCK, SECTOR, block_up,
+        block_up,
         cursor::{self, Cursor},
-        meta::Unusable,
         record::Record,
-        segment::{BEGUN, DATA, Footer, Header, data_end},
+        segment::{DATA, data_end},
     },
+    found::{self, Found, Refused},
     group::Group,
+    job::{set_aside, zero},
     log::Start,
     options::RESERVED,
     scan::{Met, Scanner},
     segment::{CURSOR, CURSOR_NEW, Condition, Named, Open, Segment, file_name, free_name, named},
     spool::{Ledger, QUARANTINE, Shared, io_error, sync_folder},
-    survey::{Survey, Tally, Verdict, survey},
-    upkeep::{Plan, set_aside, zero},
+    survey::{Tally, Verdict, survey},
+    upkeep::Plan,
 };
 
 /// What was found when a log was opened.
@@ -48,17 +49,6 @@ pub struct Recovery {
     pub degraded: bool,
     /// What else is not as it should be.
     pub warnings: Vec<Warning>,
-}
-
-/// A segment's file, looked at.
-struct Found<D: Disk> {
-    file: D::File,
-    header: Header,
-    /// A copy of the header, or the file's length, is not what it was.
-    damaged: bool,
-    whole: bool,
-    footer: Option<Footer>,
-    survey: Survey,
 }
 
 /// The newest segment that holds records.
@@ -114,7 +104,14 @@ impl<D: Disk> Opening<D> {
         let disk = self.shared.disk.clone();
         let mut found = Vec::new();
         let names = disk.list(&self.folder).map_err(io_error("list", &self.folder))?;
-        self.read_cursor().map_err(io_error("read the cursor in", &self.folder))?;
+        let cursor = found::cursor(&disk, &self.folder, &self.shared.spool, self.name);
+        let (cursor, file) = cursor.map_err(io_error("read the cursor in", &self.folder))?;
+        let had_cursor = file.is_some();
+        self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
+        self.cursor = cursor;
+        // A shorter file would have to grow to take a slot: it is made again instead.
+        let whole = |file: &D::File| file.status().is_ok_and(|status| status.size >= cursor::SIZE);
+        self.cursor_file = file.filter(whole).map(Arc::new);
         for file in names {
             let path = self.folder.join(&file);
             match named(&file) {
@@ -134,30 +131,10 @@ impl<D: Disk> Opening<D> {
             }
         }
         let empty = found.is_empty() && self.free.is_empty();
-        if self.cursor.counter == 0 && !empty && self.cursor_file.is_some() {
+        if self.cursor.counter == 0 && !empty && had_cursor {
             self.recovery.warnings.push(Warning::Cursor(self.folder.join(CURSOR)));
         }
         Ok(found)
-    }
-
-    fn read_cursor(&mut self) -> io::Result<()> {
-        let file = match self.shared.disk.open(&self.folder.join(CURSOR)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = vec![0; usize::try_from(cursor::SIZE).expect("two blocks")];
-        let count = file.read_at(&mut bytes, 0)?;
-        let block = usize::try_from(BLOCK).expect("a block");
-        let ours = |slot: &Cursor| slot.spool == self.shared.spool && slot.log == self.name.number();
-        let slots = [&bytes[..block], &bytes[block..]].into_iter().filter_map(Cursor::decode).filter(ours);
-        if let Some(cursor) = slots.max_by_key(|slot| slot.counter) {
-            self.cursor = cursor;
-            self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
-        }
-        // A shorter file would have to grow to take a slot: it is made again instead.
-        self.cursor_file = Some(Arc::new(file)).filter(|_| count == bytes.len());
-        Ok(())
     }
 
     fn load_free(&mut self, id: u64) -> io::Result<()> {
@@ -171,46 +148,29 @@ impl<D: Disk> Opening<D> {
         disk.remove(&path)
     }
 
-    /// A segment's header and footer; a file that is none of this log's is set aside.
+    /// A segment's file; one that is none of this log's is set aside.
     fn load(&mut self, id: u64) -> Result<Option<Found<D>>, OpenError> {
         let path = self.folder.join(file_name(id));
-        let file = self.shared.disk.open(&path).map_err(io_error("open", &path))?;
-        let mut sectors = [[0; SECTOR]; 2];
-        for (sector, at) in sectors.iter_mut().zip([0, BEGUN]) {
-            // What cannot be read is damaged.
-            let _ = file.read_at(sector, at);
-        }
-        let blank = sectors[1].iter().all(|&byte| byte == 0);
-        let mut headers = [None; 2];
-        for (header, sector) in headers.iter_mut().zip(&sectors) {
-            match Header::decode(sector) {
-                Ok(read) => *header = Some(read),
-                Err(Unusable::Unknown(version)) => return Err(OpenError::Version { path, version }),
-                Err(Unusable::Damaged) => {}
+        match Found::read(&self.shared.disk, &path, &self.shared.spool, self.name, id) {
+            Ok(found) => {
+                self.files += found.header.size;
+                Ok(Some(found))
+            }
+            Err(Refused::Version(version)) => Err(OpenError::Version { path, version }),
+            Err(Refused::Io(source)) => Err(OpenError::Io { what: "open", path, source }),
+            Err(Refused::Foreign) => {
+                let quarantine = self.shared.root.join(QUARANTINE).join(self.name.to_string());
+                set_aside(&self.shared.disk, &quarantine, &path).map_err(io_error("quarantine", &path))?;
+                self.rewrite_folder = true;
+                self.recovery.degraded = true;
+                self.recovery.warnings.push(Warning::Quarantined(path));
+                Ok(None)
             }
         }
-        let ours =
-            |header: &Header| header.spool == self.shared.spool && header.log == self.name.number() && header.id == id;
-        let [prepared, begun] = headers.map(|header| header.filter(ours));
-        let Some(header) = begun.or(prepared) else {
-            let quarantine = self.shared.root.join(QUARANTINE).join(self.name.to_string());
-            set_aside(&self.shared.disk, &quarantine, &path).map_err(io_error("quarantine", &path))?;
-            self.rewrite_folder = true;
-            self.recovery.degraded = true;
-            self.recovery.warnings.push(Warning::Quarantined(path));
-            return Ok(None);
-        };
-        let whole = file.status().map_err(io_error("examine", &path))?.size >= header.size;
-        let mut footer = [0; SECTOR];
-        let _ = file.read_at(&mut footer, data_end(header.size));
-        let footer = Footer::decode(&footer, header.seed()).filter(|_| whole);
-        let damaged = prepared.is_none() || (begun.is_none() && !blank);
-        self.files += header.size;
-        Ok(Some(Found { file, header, damaged, whole, footer, survey: Survey::default() }))
     }
 
     fn decide(mut self, mut found: Vec<Found<D>>, ledger: Arc<Ledger>) -> Result<(Log<D>, Recovery), OpenError> {
-        let durable = self.survey(&mut found).map_err(io_error("scan", &self.folder))?;
+        let durable = found::survey(&mut found, self.cursor.synced).map_err(io_error("scan", &self.folder))?;
         let (segments, last) = self.classify(found, durable)?;
         let mut start = self.start(segments, ledger, durable);
         if let Some(last) = last {
@@ -234,23 +194,6 @@ impl<D: Disk> Opening<D> {
         Ok((log, self.recovery))
     }
 
-    /// Scans what has no footer, the newest first; returns the highest sequence that some witness calls durable.
-    fn survey(&self, found: &mut [Found<D>]) -> io::Result<Sequence> {
-        let mut durable = self.cursor.synced;
-        let mut upper = Sequence::MAX;
-        for found in found.iter_mut().rev() {
-            let base = found.header.begun.map(|begun| begun.base);
-            found.survey = match found.footer {
-                Some(footer) => Survey::of_footer(&footer),
-                None => survey(&found.file, &found.header, upper)?,
-            };
-            durable = durable.max(found.survey.durable).max(base.unwrap_or(1) - 1);
-            found.survey.upper = upper;
-            upper = base.or(found.survey.first()).map_or(upper, |base| base - 1);
-        }
-        Ok(durable)
-    }
-
     /// Torn or damaged, for each segment from the oldest on.
     fn classify(
         &mut self,
@@ -261,10 +204,11 @@ impl<D: Disk> Opening<D> {
         let mut last = None;
         let mut expected = (self.cursor.counter > 0).then_some(self.cursor.delivered + 1);
         for mut found in found {
-            let base = found.header.begun.map(|begun| begun.base).or(found.survey.first());
+            let base = found.base();
             let known = durable.min(found.survey.upper);
             let mut verdict = found.survey.judge(base.unwrap_or(Sequence::MAX), known);
             if verdict.tally.records == 0 && verdict.gaps.is_empty() {
+                self.recovery.torn |= verdict.torn;
                 self.spare(&found)?;
                 continue;
             }

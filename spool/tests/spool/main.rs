@@ -2,4 +2,6 @@
 
 mod basics;
 mod campaign;
+mod damage;
+mod operations;
 mod rig;
