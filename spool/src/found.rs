@@ -11,7 +11,6 @@ use crate::{
         meta::Unusable,
         segment::{BEGUN, Footer, Header, data_end},
     },
-    segment::CURSOR,
     survey::{self, Survey},
 };
 
@@ -40,9 +39,9 @@ pub(crate) enum Refused {
 }
 
 impl<D: Disk> Found<D> {
-    /// A segment's header and footer.
-    pub(crate) fn read(disk: &D, path: &Path, spool: &[u8; 16], log: Name, id: u64) -> Result<Self, Refused> {
-        let file = disk.open(path).map_err(Refused::Io)?;
+    /// A segment's header and footer, from its file if that could be opened.
+    pub(crate) fn read(file: io::Result<D::File>, spool: &[u8; 16], log: Name, id: u64) -> Result<Self, Refused> {
+        let file = file.map_err(Refused::Io)?;
         let mut sectors = [[0; SECTOR]; 2];
         for (sector, at) in sectors.iter_mut().zip([0, BEGUN]) {
             // What cannot be read is damaged.
@@ -75,13 +74,8 @@ impl<D: Disk> Found<D> {
 }
 
 /// The valid slot with the higher counter, else none at all (counter 0), and the file, if there is one.
-pub(crate) fn cursor<D: Disk>(
-    disk: &D,
-    folder: &Path,
-    spool: &[u8; 16],
-    log: Name,
-) -> io::Result<(Cursor, Option<D::File>)> {
-    let file = match disk.open(&folder.join(CURSOR)) {
+pub(crate) fn cursor<F: File>(file: io::Result<F>, spool: &[u8; 16], log: Name) -> io::Result<(Cursor, Option<F>)> {
+    let file = match file {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Cursor::default(), None)),
         Err(error) => return Err(error),
@@ -101,7 +95,7 @@ pub(crate) fn survey<D: Disk>(found: &mut [Found<D>], witnessed: Sequence) -> io
     for found in found.iter_mut().rev() {
         found.survey = match found.footer {
             Some(footer) => Survey::of_footer(&footer),
-            None => survey::survey(&found.file, &found.header, upper)?,
+            None => survey::survey(&found.file, &found.header, upper, None)?,
         };
         let begun = found.header.begun.map_or(1, |begun| begun.base);
         durable = durable.max(found.survey.durable).max(begun - 1);
@@ -109,4 +103,11 @@ pub(crate) fn survey<D: Disk>(found: &mut [Found<D>], witnessed: Sequence) -> io
         upper = found.base().map_or(upper, |base| base - 1);
     }
     Ok(durable)
+}
+
+/// The spool that a segment's file says it belongs to, if it is one of this log.
+pub(crate) fn owner<D: Disk>(disk: &D, path: &Path, log: Name) -> Option<[u8; 16]> {
+    let mut sector = [0; SECTOR];
+    disk.open_read(path).ok()?.read_at(&mut sector, 0).ok()?;
+    Header::decode(&sector).ok().filter(|header| header.log == log.number()).map(|header| header.spool)
 }

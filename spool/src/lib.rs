@@ -7,6 +7,7 @@ mod error;
 mod format;
 mod found;
 mod group;
+pub mod inspect;
 mod job;
 mod log;
 mod map;
@@ -23,12 +24,12 @@ pub use budget::{Counts, State, Usage};
 pub use commit::{Commit, Committed};
 pub use error::{AppendError, CommitError, OpenError, ReadError, UpkeepError, Warning};
 pub use format::VERSION;
+pub use job::{Kept, Upkeep};
 pub use log::Log;
 pub use options::Options;
 pub use read::{Batch, Gap, Read, Stored};
 pub use recover::Recovery;
 pub use spool::{Name, Spool};
-pub use job::{Kept, Upkeep};
 
 /// Numbers the records of one log: +1 each, from 1. 0 is before the first.
 pub type Sequence = u64;

@@ -104,7 +104,7 @@ impl<D: Disk> Opening<D> {
         let disk = self.shared.disk.clone();
         let mut found = Vec::new();
         let names = disk.list(&self.folder).map_err(io_error("list", &self.folder))?;
-        let cursor = found::cursor(&disk, &self.folder, &self.shared.spool, self.name);
+        let cursor = found::cursor(disk.open(&self.folder.join(CURSOR)), &self.shared.spool, self.name);
         let (cursor, file) = cursor.map_err(io_error("read the cursor in", &self.folder))?;
         let had_cursor = file.is_some();
         self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
@@ -151,7 +151,7 @@ impl<D: Disk> Opening<D> {
     /// A segment's file; one that is none of this log's is set aside.
     fn load(&mut self, id: u64) -> Result<Option<Found<D>>, OpenError> {
         let path = self.folder.join(file_name(id));
-        match Found::read(&self.shared.disk, &path, &self.shared.spool, self.name, id) {
+        match Found::read(self.shared.disk.open(&path), &self.shared.spool, self.name, id) {
             Ok(found) => {
                 self.files += found.header.size;
                 Ok(Some(found))
@@ -215,7 +215,8 @@ impl<D: Disk> Opening<D> {
             let (torn, moves) = (verdict.torn, verdict.tally.records > 0 && verdict.tally.last > known);
             let first = base.unwrap_or(verdict.tally.first);
             if moves {
-                found.survey = survey(&found.file, &found.header, known).map_err(io_error("scan", &self.folder))?;
+                found.survey =
+                    survey(&found.file, &found.header, known, None).map_err(io_error("scan", &self.folder))?;
                 verdict = found.survey.judge(first, known);
             }
             // What was delivered is no loss, and may have been freed.

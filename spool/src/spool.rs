@@ -13,13 +13,13 @@ use crate::{
     format::{
         SECTOR,
         meta::{Meta, Unusable},
-        segment::Header,
     },
+    found,
     recover::recover,
     segment::{Named, named},
 };
 
-const META: &str = "META";
+pub(crate) const META: &str = "META";
 const META_NEW: &str = "META.new";
 const LOCK: &str = "LOCK";
 pub(crate) const QUARANTINE: &str = "quarantine";
@@ -210,15 +210,13 @@ fn read_meta<D: Disk>(
     for &name in names {
         let folder = root.join(name.to_string());
         for file in disk.list(&folder).map_err(io_error("list", &folder))? {
-            let bytes = match named(&file) {
-                Named::Segment(_) => read_start(disk, &folder.join(&file)).map_err(io_error("read", &folder))?,
-                _ => continue,
+            let owner = match named(&file) {
+                Named::Segment(_) => found::owner(disk, &folder.join(&file), name),
+                _ => None,
             };
-            if let Ok(header) = Header::decode(&bytes)
-                && header.log == name.number()
-            {
+            if let Some(spool) = owner {
                 warnings.push(Warning::Meta(path));
-                return Ok(Some(Meta { spool: header.spool, shards: 0 }));
+                return Ok(Some(Meta { spool, shards: 0 }));
             }
         }
     }

@@ -78,6 +78,11 @@ impl Survey {
         (self.tally.records > 0).then_some(self.tally.first)
     }
 
+    /// The last valid record; 0 without any.
+    pub(crate) fn last(&self) -> Sequence {
+        self.tally.last
+    }
+
     /// `base` is the first sequence that belongs here, `known` the highest that must be here or before.
     pub(crate) fn judge(&self, base: Sequence, known: Sequence) -> Verdict {
         let mut gaps = Vec::new();
@@ -122,9 +127,9 @@ impl Tally {
     }
 }
 
-/// Scans a segment without a footer, up to the record `upper`.
-pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence) -> io::Result<Survey> {
-    let mut scanner = Scanner::new(file, header.seed(), DATA, data_end(header.size));
+/// Scans a segment up to the record `upper`, and up to `end` where a footer says where that is.
+pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence, end: Option<u64>) -> io::Result<Survey> {
+    let mut scanner = Scanner::new(file, header.seed(), DATA, end.unwrap_or(data_end(header.size)));
     let mut survey = Survey { upper, ..Survey::default() };
     let base = header.begun.map(|begun| begun.base);
     loop {

@@ -340,4 +340,3 @@ fn is_space(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG))
         || error.kind() == io::ErrorKind::StorageFull
 }
-

@@ -150,4 +150,3 @@ impl Image {
         Self { durable: left.clone(), now: left, dirty: BTreeSet::new() }
     }
 }
-
