@@ -149,7 +149,7 @@ fn prepare<D: Disk>(shared: &Shared<D>, folder: &Path, mut header: Header, spare
     Ok(Open { file: Arc::new(file), map, header, next: DATA })
 }
 
-fn write_cursor<D: Disk>(
+pub(crate) fn write_cursor<D: Disk>(
     disk: &D,
     folder: &Path,
     cursor: &Cursor,

@@ -13,13 +13,13 @@ use crate::{
     disk::{Disk, File},
     format::{
         block_up,
-        cursor::{self, Cursor},
+        cursor::Cursor,
         record::Record,
         segment::{DATA, data_end},
     },
     found::{self, Found, Refused},
     group::Group,
-    job::{set_aside, zero},
+    job::{set_aside, write_cursor, zero},
     log::Start,
     options::RESERVED,
     scan::{Met, Scanner},
@@ -68,7 +68,6 @@ struct Opening<D: Disk> {
     folder: PathBuf,
     recovery: Recovery,
     cursor: Cursor,
-    cursor_file: Option<Arc<D::File>>,
     free: Vec<u64>,
     next_id: u64,
     files: u64,
@@ -89,7 +88,6 @@ pub(crate) fn recover<D: Disk>(
         folder,
         recovery: Recovery::default(),
         cursor: Cursor::default(),
-        cursor_file: None,
         free: Vec::new(),
         next_id: 1,
         files: 0,
@@ -106,12 +104,8 @@ impl<D: Disk> Opening<D> {
         let names = disk.list(&self.folder).map_err(io_error("list", &self.folder))?;
         let cursor = found::cursor(disk.open(&self.folder.join(CURSOR)), &self.shared.spool, self.name);
         let (cursor, file) = cursor.map_err(io_error("read the cursor in", &self.folder))?;
-        let had_cursor = file.is_some();
         self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
         self.cursor = cursor;
-        // A shorter file would have to grow to take a slot: it is made again instead.
-        let whole = |file: &D::File| file.status().is_ok_and(|status| status.size >= cursor::SIZE);
-        self.cursor_file = file.filter(whole).map(Arc::new);
         for file in names {
             let path = self.folder.join(&file);
             match named(&file) {
@@ -131,7 +125,7 @@ impl<D: Disk> Opening<D> {
             }
         }
         let empty = found.is_empty() && self.free.is_empty();
-        if self.cursor.counter == 0 && !empty && had_cursor {
+        if self.cursor.counter == 0 && !empty && file.is_some() {
             self.recovery.warnings.push(Warning::Cursor(self.folder.join(CURSOR)));
         }
         Ok(found)
@@ -185,6 +179,14 @@ impl<D: Disk> Opening<D> {
         }
         if self.rewrite_folder {
             sync_folder(&start.shared.disk, &start.folder).map_err(io_error("sync the folder", &start.folder))?;
+        }
+        // Always anew: a slot that was read may be in the kernel's memory only, after a sync that failed, and a disk that
+        // fills up later has the file. Until one is durable nothing counts as delivered.
+        start.upkeep.cursor.counter += 1;
+        let cursor = start.upkeep.cursor;
+        match write_cursor(&start.shared.disk, &start.folder, &cursor, None) {
+            Ok(file) => start.upkeep.cursor_file = Some(file),
+            Err(_) => start.upkeep.cursor.delivered = 0,
         }
         let log = Log::new(start);
         self.recovery.start = log.start();
@@ -284,6 +286,8 @@ impl<D: Disk> Opening<D> {
         let mut cursor = self.cursor;
         // Without a valid cursor nothing is known to be delivered, but sequences before the first are gone.
         cursor.delivered = cursor.delivered.max(delivered);
+        (cursor.spool, cursor.log) = (self.shared.spool, self.name.number());
+        cursor.synced = cursor.synced.max(durable.min(synced));
         Start {
             shared: Arc::clone(&self.shared),
             name: self.name,
@@ -297,7 +301,7 @@ impl<D: Disk> Opening<D> {
             tail: Group::default(),
             upkeep: Plan {
                 cursor,
-                cursor_file: self.cursor_file.clone(),
+                cursor_file: None,
                 cursor_at: None,
                 cursor_asked: false,
                 free: self.free.clone(),
@@ -305,6 +309,7 @@ impl<D: Disk> Opening<D> {
                 files: self.files,
                 occupied,
                 check_at: None,
+                make_at: None,
                 rest_until: None,
                 busy: false,
             },

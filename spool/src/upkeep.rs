@@ -52,6 +52,8 @@ pub(crate) struct Plan<D: Disk> {
     /// Bytes taken from the shared budget.
     pub(crate) occupied: u64,
     pub(crate) check_at: Option<Instant>,
+    /// Something failed: upkeep rests, that which needs space and the rest each for itself.
+    pub(crate) make_at: Option<Instant>,
     pub(crate) rest_until: Option<Instant>,
     pub(crate) busy: bool,
 }
@@ -63,21 +65,28 @@ impl<D: Disk> Log<D> {
         if self.upkeep.busy {
             return None;
         }
-        let rested = self.upkeep.rest_until.is_none_or(|until| until <= now);
-        let task = rested.then(|| self.task(now)).flatten().or_else(|| self.check(now))?;
+        let task = self.make(now).or_else(|| self.keep(now)).or_else(|| self.check(now))?;
         self.upkeep.busy = true;
         let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
         let quarantine = shared.root.join(QUARANTINE).join(self.name.to_string());
         Some(Upkeep { shared, folder, quarantine, task })
     }
 
-    fn task(&mut self, now: Instant) -> Option<Task<D>> {
+    /// What needs space: it rests by itself, so that a full disk keeps nothing else waiting.
+    fn make(&mut self, now: Instant) -> Option<Task<D>> {
+        if self.upkeep.make_at.is_some_and(|at| at > now) {
+            return None;
+        }
+        self.upkeep.make_at = None;
+        self.prepare().or_else(|| self.spare())
+    }
+
+    fn keep(&mut self, now: Instant) -> Option<Task<D>> {
+        if self.upkeep.rest_until.is_some_and(|until| until > now) {
+            return None;
+        }
         self.upkeep.rest_until = None;
-        self.prepare()
-            .or_else(|| self.write_cursor(now))
-            .or_else(|| self.seal())
-            .or_else(|| self.free())
-            .or_else(|| self.spare())
+        self.write_cursor(now).or_else(|| self.seal()).or_else(|| self.free())
     }
 
     fn prepare(&mut self) -> Option<Task<D>> {
@@ -217,12 +226,13 @@ impl<D: Disk> Log<D> {
         }
         let waiting = self.delivered > self.upkeep.cursor.delivered;
         let cursor = self.upkeep.cursor_at.filter(|_| waiting).map(|last| last + CURSOR_EVERY);
-        [cursor, self.upkeep.check_at, self.upkeep.rest_until].into_iter().flatten().min()
+        [cursor, self.upkeep.check_at, self.upkeep.make_at, self.upkeep.rest_until].into_iter().flatten().min()
     }
 
     /// Takes a piece of upkeep back.
     pub fn handle_upkeep(&mut self, now: Instant, kept: Kept<D>) -> Result<(), UpkeepError> {
         assert!(std::mem::take(&mut self.upkeep.busy), "a piece of upkeep is handed back once");
+        let makes = matches!(kept.0, Outcome::Prepared { .. } | Outcome::Spared { .. });
         let result = match kept.0 {
             Outcome::Prepared { used, result, size } => self.prepared(used, result, size),
             Outcome::Spared { id, size, result } => self.spared(id, size, result),
@@ -238,7 +248,8 @@ impl<D: Disk> Log<D> {
         };
         self.account();
         result.map_err(|(what, source)| {
-            self.upkeep.rest_until = Some(now + RETRY_AFTER);
+            let rest = if makes { &mut self.upkeep.make_at } else { &mut self.upkeep.rest_until };
+            *rest = Some(now + RETRY_AFTER);
             let path = self.folder.clone();
             match is_space(&source) {
                 true => UpkeepError::Space { path, reason: source.to_string() },

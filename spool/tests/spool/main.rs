@@ -3,5 +3,7 @@
 mod basics;
 mod campaign;
 mod damage;
+mod inspection;
+mod limits;
 mod operations;
 mod rig;
