@@ -3,7 +3,9 @@
 mod basics;
 mod campaign;
 mod damage;
+mod golden;
 mod inspection;
 mod limits;
 mod operations;
+mod real;
 mod rig;
