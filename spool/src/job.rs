@@ -196,7 +196,8 @@ pub(crate) fn set_aside<D: Disk>(disk: &D, quarantine: &Path, path: &Path) -> io
     let free =
         (0..).map(|turn| format!("{name}.{turn}")).find(|name| !taken.contains(name)).expect("numbers do not end");
     disk.rename(path, &quarantine.join(free))?;
-    sync_folder(disk, quarantine)
+    sync_folder(disk, quarantine)?;
+    sync_folder(disk, quarantine.parent().expect("a folder in the quarantine"))
 }
 
 /// The first file that is gone or shorter than it must be.

@@ -114,6 +114,8 @@ impl<D: Disk> Spool<D> {
             return Err(OpenError::Options(problem));
         }
         disk.create_folder(&root).map_err(io_error("make the folder", &root))?;
+        let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_folder(&disk, parent).map_err(io_error("sync the folder", parent))?;
         let mut warnings = examine(&disk, &root)?;
         let lock = disk.lock(&root.join(LOCK)).map_err(io_error("lock", &root))?;
         let lock = lock.ok_or_else(|| OpenError::Locked(root.clone()))?;
