@@ -125,21 +125,23 @@ impl<D: Disk> Log<D> {
         if self.filling.len() >= self.shared.options.group {
             return Err(AppendError::Busy);
         }
-        if !self.has_place(self.filling.len() + size) {
+        let has_place = self.has_place(self.filling.len() + size);
+        if !has_place {
             self.full |= self.blocked;
             self.account();
         }
-        if self.full && !cfg!(bug = "drop_on_full") {
+        if cfg!(bug = "drop_on_full") && self.full {
+            self.appended += 1;
+            return Ok(self.appended);
+        }
+        if self.full {
             return Err(AppendError::Full);
         }
-        if !self.has_place(self.filling.len() + size) && !(cfg!(bug = "drop_on_full") && self.full) {
+        if !has_place {
             return Err(AppendError::Busy);
         }
         self.appended += 1;
-        // A record that is counted and thrown away.
-        if !(cfg!(bug = "drop_on_full") && self.full) {
-            self.filling.push(self.appended, entry);
-        }
+        self.filling.push(self.appended, entry);
         Ok(self.appended)
     }
 
