@@ -9,14 +9,17 @@ use fairlead_spool::{
 
 use crate::rig::{Rig, SMALL, append_up_to, data, expected, memory, payload};
 
+/// No spool of these tests has room for as many records.
+const MORE_THAN_FITS: u64 = 100_000;
+
 /// Appends until the log refuses; the refusal.
 fn fill(rig: &mut Rig<Memory>) -> AppendError {
-    loop {
-        let number = rig.log.appended() + 1;
+    for number in rig.log.appended() + 1..MORE_THAN_FITS {
         if let Err(refused) = rig.append(&data(&number.to_le_bytes(), &payload(number))) {
             return refused;
         }
     }
+    panic!("a spool without a bound")
 }
 
 #[test]
@@ -26,6 +29,7 @@ fn a_full_spool_refuses_and_takes_records_again_at_seventy_percent() {
     let mut states = vec![];
     let refused = loop {
         let number = rig.log.appended() + 1;
+        assert!(number < MORE_THAN_FITS, "a spool without a bound");
         let taken = rig.append(&data(&number.to_le_bytes(), &payload(number)));
         let usage = rig.log.usage();
         if states.last() != Some(&usage.state) {
