@@ -16,7 +16,7 @@ use crate::{
         segment::{Begun, data_end},
     },
     group::Group,
-    segment::{Condition, Open, Segment},
+    segment::{Condition, Open, Segment, remember},
     spool::{Ledger, Shared},
 };
 
@@ -76,21 +76,24 @@ pub(crate) struct Start<D: Disk> {
     pub(crate) delivered: Sequence,
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) open: Option<Open<D>>,
+    /// Records that are not surely durable.
+    pub(crate) tail: Group,
     pub(crate) upkeep: crate::upkeep::Plan<D>,
 }
 
 impl<D: Disk> Log<D> {
     pub(crate) fn new(start: Start<D>) -> Self {
         let tail = start.open.as_ref().map(|open| open.next);
+        let retry = Some(start.tail).filter(|tail| !tail.is_empty());
         let mut log = Self {
             shared: start.shared,
             name: start.name,
             folder: start.folder,
             ledger: start.ledger,
             filling: Group::default(),
-            retry: None,
+            appended: retry.as_ref().map_or(start.synced, |tail| tail.last),
+            retry,
             idle: Group::default(),
-            appended: start.synced,
             synced: start.synced,
             witnessed: start.witnessed,
             delivered: start.delivered,
@@ -122,21 +125,23 @@ impl<D: Disk> Log<D> {
         if self.filling.len() >= self.shared.options.group {
             return Err(AppendError::Busy);
         }
-        if !self.has_place(self.filling.len() + size) {
+        let has_place = self.has_place(self.filling.len() + size);
+        if !has_place {
             self.full |= self.blocked;
             self.account();
         }
-        if self.full && !cfg!(bug = "drop_on_full") {
+        if cfg!(bug = "drop_on_full") && self.full {
+            self.appended += 1;
+            return Ok(self.appended);
+        }
+        if self.full {
             return Err(AppendError::Full);
         }
-        if !self.has_place(self.filling.len() + size) && !(cfg!(bug = "drop_on_full") && self.full) {
+        if !has_place {
             return Err(AppendError::Busy);
         }
         self.appended += 1;
-        // A record that is counted and thrown away.
-        if !(cfg!(bug = "drop_on_full") && self.full) {
-            self.filling.push(self.appended, entry);
-        }
+        self.filling.push(self.appended, entry);
         Ok(self.appended)
     }
 
@@ -242,12 +247,13 @@ impl<D: Disk> Log<D> {
             if segment.records == 0 {
                 segment.oldest = done.group.oldest;
             }
-            segment.remember(done.group.first, done.at);
+            remember(&mut segment.index, done.group.first, done.at);
             segment.records += done.group.records();
             segment.last = done.group.last;
             segment.end = done.end;
             segment.chain = done.chain;
             self.synced = done.group.last;
+            self.moved();
             self.mark_at = Some(now + MARK_AFTER);
             count(&self.ledger.counters.groups, 1);
             count(&self.ledger.counters.appended, done.group.records());
@@ -259,6 +265,12 @@ impl<D: Disk> Log<D> {
         assert!(self.synced <= self.appended, "more is durable than was appended");
         self.account();
         Ok(self.synced)
+    }
+
+    /// What was written again is durable in its new place.
+    fn moved(&mut self) {
+        let moving = self.segments.iter_mut().filter(|segment| segment.condition == Condition::Moving);
+        moving.for_each(|segment| segment.condition = Condition::Complete);
     }
 
     /// The file is never written or synced again; the group goes into the next segment.

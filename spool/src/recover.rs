@@ -8,21 +8,25 @@ use std::{
 };
 
 use crate::{
-    Gap, Log, Name, OpenError, Position, Sequence, Warning,
+    Entry, Gap, Log, Name, OpenError, Position, Sequence, Warning,
     budget::count,
     disk::{Disk, File},
     format::{
-        BLOCK, SECTOR, block_up,
-        cursor::{self, Cursor},
-        meta::Unusable,
-        segment::{BEGUN, DATA, Footer, Header, data_end},
+        block_up,
+        cursor::Cursor,
+        record::Record,
+        segment::{DATA, data_end},
     },
+    found::{self, Found, Refused},
+    group::Group,
+    job::{set_aside, write_cursor, zero},
     log::Start,
     options::RESERVED,
+    scan::{Met, Scanner},
     segment::{CURSOR, CURSOR_NEW, Condition, Named, Open, Segment, file_name, free_name, named},
     spool::{Ledger, QUARANTINE, Shared, io_error, sync_folder},
-    survey::{Survey, Tally, survey},
-    upkeep::{Plan, set_aside, zero},
+    survey::{Tally, Verdict, survey},
+    upkeep::Plan,
 };
 
 /// What was found when a log was opened.
@@ -32,6 +36,9 @@ pub struct Recovery {
     pub start: Position,
     /// The last record that is durable.
     pub synced: Sequence,
+    /// The last record that is here. What is above `synced` may be in the kernel's memory only, after a sync that
+    /// failed: the first commit writes it again, and it can be read once that is durable.
+    pub appended: Sequence,
     /// Records that are not yet delivered.
     pub backlog: u64,
     /// Whether a torn tail was cut: it had never been acknowledged.
@@ -44,15 +51,14 @@ pub struct Recovery {
     pub warnings: Vec<Warning>,
 }
 
-/// A segment's file, looked at.
-struct Found<D: Disk> {
+/// The newest segment that holds records.
+struct Last<D: Disk> {
     file: D::File,
-    header: Header,
-    /// A copy of the header, or the file's length, is not what it was.
-    damaged: bool,
-    whole: bool,
-    footer: Option<Footer>,
-    survey: Survey,
+    /// It can be written on.
+    usable: bool,
+    torn: bool,
+    /// It ends with records that no witness calls durable.
+    moves: bool,
 }
 
 /// Opening one log, step by step.
@@ -62,7 +68,6 @@ struct Opening<D: Disk> {
     folder: PathBuf,
     recovery: Recovery,
     cursor: Cursor,
-    cursor_file: Option<Arc<D::File>>,
     free: Vec<u64>,
     next_id: u64,
     files: u64,
@@ -83,7 +88,6 @@ pub(crate) fn recover<D: Disk>(
         folder,
         recovery: Recovery::default(),
         cursor: Cursor::default(),
-        cursor_file: None,
         free: Vec::new(),
         next_id: 1,
         files: 0,
@@ -98,7 +102,10 @@ impl<D: Disk> Opening<D> {
         let disk = self.shared.disk.clone();
         let mut found = Vec::new();
         let names = disk.list(&self.folder).map_err(io_error("list", &self.folder))?;
-        self.read_cursor().map_err(io_error("read the cursor in", &self.folder))?;
+        let cursor = found::cursor(disk.open(&self.folder.join(CURSOR)), &self.shared.spool, self.name);
+        let (cursor, file) = cursor.map_err(io_error("read the cursor in", &self.folder))?;
+        self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
+        self.cursor = cursor;
         for file in names {
             let path = self.folder.join(&file);
             match named(&file) {
@@ -118,30 +125,10 @@ impl<D: Disk> Opening<D> {
             }
         }
         let empty = found.is_empty() && self.free.is_empty();
-        if self.cursor.counter == 0 && !empty && self.cursor_file.is_some() {
+        if self.cursor.counter == 0 && !empty && file.is_some() {
             self.recovery.warnings.push(Warning::Cursor(self.folder.join(CURSOR)));
         }
         Ok(found)
-    }
-
-    fn read_cursor(&mut self) -> io::Result<()> {
-        let file = match self.shared.disk.open(&self.folder.join(CURSOR)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = vec![0; usize::try_from(cursor::SIZE).expect("two blocks")];
-        let count = file.read_at(&mut bytes, 0)?;
-        let block = usize::try_from(BLOCK).expect("a block");
-        let ours = |slot: &Cursor| slot.spool == self.shared.spool && slot.log == self.name.number();
-        let slots = [&bytes[..block], &bytes[block..]].into_iter().filter_map(Cursor::decode).filter(ours);
-        if let Some(cursor) = slots.max_by_key(|slot| slot.counter) {
-            self.cursor = cursor;
-            self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
-        }
-        // A shorter file would have to grow to take a slot: it is made again instead.
-        self.cursor_file = Some(Arc::new(file)).filter(|_| count == bytes.len());
-        Ok(())
     }
 
     fn load_free(&mut self, id: u64) -> io::Result<()> {
@@ -155,132 +142,119 @@ impl<D: Disk> Opening<D> {
         disk.remove(&path)
     }
 
-    /// A segment's header and footer; a file that is none of this log's is set aside.
+    /// A segment's file; one that is none of this log's is set aside.
     fn load(&mut self, id: u64) -> Result<Option<Found<D>>, OpenError> {
         let path = self.folder.join(file_name(id));
-        let file = self.shared.disk.open(&path).map_err(io_error("open", &path))?;
-        let mut sectors = [[0; SECTOR]; 2];
-        for (sector, at) in sectors.iter_mut().zip([0, BEGUN]) {
-            // What cannot be read is damaged.
-            let _ = file.read_at(sector, at);
-        }
-        let blank = sectors[1].iter().all(|&byte| byte == 0);
-        let mut headers = [None; 2];
-        for (header, sector) in headers.iter_mut().zip(&sectors) {
-            match Header::decode(sector) {
-                Ok(read) => *header = Some(read),
-                Err(Unusable::Unknown(version)) => return Err(OpenError::Version { path, version }),
-                Err(Unusable::Damaged) => {}
+        match Found::read(self.shared.disk.open(&path), &self.shared.spool, self.name, id) {
+            Ok(found) => {
+                self.files += found.header.size;
+                Ok(Some(found))
+            }
+            Err(Refused::Version(version)) => Err(OpenError::Version { path, version }),
+            Err(Refused::Io(source)) => Err(OpenError::Io { what: "open", path, source }),
+            Err(Refused::Foreign) => {
+                let quarantine = self.shared.root.join(QUARANTINE).join(self.name.to_string());
+                set_aside(&self.shared.disk, &quarantine, &path).map_err(io_error("quarantine", &path))?;
+                self.rewrite_folder = true;
+                self.recovery.degraded = true;
+                self.recovery.warnings.push(Warning::Quarantined(path));
+                Ok(None)
             }
         }
-        let ours =
-            |header: &Header| header.spool == self.shared.spool && header.log == self.name.number() && header.id == id;
-        let [prepared, begun] = headers.map(|header| header.filter(ours));
-        let Some(header) = begun.or(prepared) else {
-            let quarantine = self.shared.root.join(QUARANTINE).join(self.name.to_string());
-            set_aside(&self.shared.disk, &quarantine, &path).map_err(io_error("quarantine", &path))?;
-            self.rewrite_folder = true;
-            self.recovery.degraded = true;
-            self.recovery.warnings.push(Warning::Quarantined(path));
-            return Ok(None);
-        };
-        let whole = file.status().map_err(io_error("examine", &path))?.size >= header.size;
-        let mut footer = [0; SECTOR];
-        let _ = file.read_at(&mut footer, data_end(header.size));
-        let footer = Footer::decode(&footer, header.seed()).filter(|_| whole);
-        let damaged = prepared.is_none() || (begun.is_none() && !blank);
-        self.files += header.size;
-        Ok(Some(Found { file, header, damaged, whole, footer, survey: Survey::default() }))
     }
 
     fn decide(mut self, mut found: Vec<Found<D>>, ledger: Arc<Ledger>) -> Result<(Log<D>, Recovery), OpenError> {
-        let durable = self.survey(&mut found).map_err(io_error("scan", &self.folder))?;
-        let (segments, active) = self.classify(found, durable)?;
+        let durable = found::survey(&mut found, self.cursor.synced).map_err(io_error("scan", &self.folder))?;
+        let (segments, last) = self.classify(found, durable)?;
         let mut start = self.start(segments, ledger, durable);
-        if let Some((file, torn)) = active {
-            let segment = start.segments.back_mut().expect("the active segment");
-            let path = self.folder.join(segment.file_name());
-            start.open = Some(reopen(file, segment, torn).map_err(io_error("reopen", &path))?);
+        if let Some(last) = last {
+            let segment = start.segments.back_mut().expect("the last segment");
+            if last.usable && start.tail.is_empty() && !last.moves {
+                // On a disk that fails, the next segment is used.
+                start.open = reopen(last.file, segment, last.torn).ok();
+                segment.condition = if start.open.is_some() { Condition::Active } else { Condition::Complete };
+            } else if last.moves {
+                start.tail = tail(&last.file, segment).map_err(io_error("scan", &start.folder))?;
+            }
         }
         if self.rewrite_folder {
             sync_folder(&start.shared.disk, &start.folder).map_err(io_error("sync the folder", &start.folder))?;
         }
+        // Always anew: a slot that was read may be in the kernel's memory only, after a sync that failed, and a disk that
+        // fills up later has the file. Until one is durable nothing counts as delivered.
+        start.upkeep.cursor.counter += 1;
+        let cursor = start.upkeep.cursor;
+        match write_cursor(&start.shared.disk, &start.folder, &cursor, None) {
+            Ok(file) => start.upkeep.cursor_file = Some(file),
+            Err(_) => start.upkeep.cursor.delivered = 0,
+        }
         let log = Log::new(start);
         self.recovery.start = log.start();
         self.recovery.synced = log.synced;
-        self.recovery.backlog = log.synced - log.delivered;
+        self.recovery.appended = log.appended();
+        self.recovery.backlog = log.appended() - log.delivered;
         Ok((log, self.recovery))
     }
 
-    /// Scans what has no footer, the newest first; returns the highest sequence that some witness calls durable.
-    fn survey(&self, found: &mut [Found<D>]) -> io::Result<Sequence> {
-        let mut durable = self.cursor.synced;
-        let mut upper = Sequence::MAX;
-        for found in found.iter_mut().rev() {
-            let base = found.header.begun.map(|begun| begun.base);
-            found.survey = match found.footer {
-                Some(footer) => Survey::of_footer(&footer),
-                None => survey(&found.file, &found.header, upper)?,
-            };
-            durable = durable.max(found.survey.durable).max(base.unwrap_or(1) - 1);
-            found.survey.upper = upper;
-            upper = base.or(found.survey.first()).map_or(upper, |base| base - 1);
-        }
-        Ok(durable)
-    }
-
     /// Torn or damaged, for each segment from the oldest on.
-    #[expect(clippy::type_complexity, reason = "the segments, and what is needed to go on writing the last one")]
     fn classify(
         &mut self,
         found: Vec<Found<D>>,
         durable: Sequence,
-    ) -> Result<(VecDeque<Segment>, Option<(D::File, bool)>), OpenError> {
+    ) -> Result<(VecDeque<Segment>, Option<Last<D>>), OpenError> {
         let mut segments: VecDeque<Segment> = VecDeque::new();
-        let mut active = None;
+        let mut last = None;
         let mut expected = (self.cursor.counter > 0).then_some(self.cursor.delivered + 1);
-        for found in found {
-            let base = found.header.begun.map(|begun| begun.base).or(found.survey.first());
+        for mut found in found {
+            let base = found.base();
             let known = durable.min(found.survey.upper);
-            let verdict = found.survey.judge(base.unwrap_or(Sequence::MAX), known);
+            let mut verdict = found.survey.judge(base.unwrap_or(Sequence::MAX), known);
             if verdict.tally.records == 0 && verdict.gaps.is_empty() {
+                self.recovery.torn |= verdict.torn;
                 self.spare(&found)?;
                 continue;
             }
+            let (torn, moves) = (verdict.torn, verdict.tally.records > 0 && verdict.tally.last > known);
             let first = base.unwrap_or(verdict.tally.first);
-            // Before the cursor nothing is missed.
+            if moves {
+                found.survey =
+                    survey(&found.file, &found.header, known, None).map_err(io_error("scan", &self.folder))?;
+                verdict = found.survey.judge(first, known);
+            }
+            // What was delivered is no loss, and may have been freed.
+            verdict.forget(self.cursor.delivered);
+            // A copy of the header that was never durable is no loss.
+            found.damaged &= first <= known;
+            self.note(&verdict, found.damaged, torn);
             if let Some(expected) = expected.filter(|&expected| expected < first) {
                 self.recovery.gaps.push(Gap { first: expected, last: first - 1 });
             }
             let damaged = found.damaged || !verdict.gaps.is_empty();
-            let delivered = self.cursor.delivered;
-            self.recovery.gaps.extend(verdict.gaps.iter().filter(|gap| gap.last > delivered));
-            self.recovery.torn |= verdict.torn;
-            self.recovery.degraded |= damaged;
-            let last = verdict.gaps.last().map_or(verdict.tally.last, |gap| gap.last.max(verdict.tally.last));
-            expected = Some(expected.unwrap_or(1).max(last + 1));
-            let usable = found.whole && found.footer.is_none() && !damaged;
             let condition = match (damaged, found.footer) {
                 (true, _) => Condition::Damaged,
                 (false, Some(_)) => Condition::Sealed,
+                (false, None) if moves => Condition::Moving,
                 (false, None) if found.whole => Condition::Complete,
                 (false, None) => Condition::Fenced,
             };
-            segments.push_back(segment(&found, first, last, &verdict.tally, condition));
-            if found.footer.is_none() {
-                found.file.sync().map_err(io_error("sync a segment in", &self.folder))?;
-            }
-            active = usable.then_some((found.file, verdict.torn));
+            let end = verdict.gaps.last().map_or(0, |gap| gap.last).max(verdict.tally.last).max(first - 1);
+            expected = Some(expected.unwrap_or(1).max(end + 1).max(self.cursor.delivered + 1));
+            segments.push_back(segment(&found, first, end, &verdict.tally, condition));
+            let usable = found.whole && found.footer.is_none() && !damaged;
+            last = Some(Last { file: found.file, usable, torn, moves });
         }
         if let Some(expected) = expected.filter(|&expected| expected <= durable) {
             self.recovery.gaps.push(Gap { first: expected, last: durable });
-            active = None;
-        }
-        if active.is_some() {
-            segments.back_mut().expect("just found").condition = Condition::Active;
+            last = None;
         }
         self.recovery.degraded |= !self.recovery.gaps.is_empty();
-        Ok((segments, active))
+        Ok((segments, last))
+    }
+
+    fn note(&mut self, verdict: &Verdict, damaged: bool, torn: bool) {
+        self.recovery.gaps.extend(&verdict.gaps);
+        self.recovery.torn |= torn;
+        self.recovery.degraded |= damaged || !verdict.gaps.is_empty();
     }
 
     /// Nothing was ever durable in it: its file waits for another life.
@@ -312,6 +286,8 @@ impl<D: Disk> Opening<D> {
         let mut cursor = self.cursor;
         // Without a valid cursor nothing is known to be delivered, but sequences before the first are gone.
         cursor.delivered = cursor.delivered.max(delivered);
+        (cursor.spool, cursor.log) = (self.shared.spool, self.name.number());
+        cursor.synced = cursor.synced.max(durable.min(synced));
         Start {
             shared: Arc::clone(&self.shared),
             name: self.name,
@@ -322,9 +298,10 @@ impl<D: Disk> Opening<D> {
             delivered,
             segments,
             open: None,
+            tail: Group::default(),
             upkeep: Plan {
                 cursor,
-                cursor_file: self.cursor_file.clone(),
+                cursor_file: None,
                 cursor_at: None,
                 cursor_asked: false,
                 free: self.free.clone(),
@@ -332,6 +309,7 @@ impl<D: Disk> Opening<D> {
                 files: self.files,
                 occupied,
                 check_at: None,
+                make_at: None,
                 rest_until: None,
                 busy: false,
             },
@@ -347,9 +325,7 @@ fn segment<D: Disk>(found: &Found<D>, first: Sequence, last: Sequence, tally: &T
     segment.oldest = tally.oldest;
     segment.chain = tally.chain;
     segment.condition = condition;
-    for &(sequence, offset) in found.survey.index.iter().filter(|&&(_, offset)| offset < tally.end) {
-        segment.remember(sequence, offset);
-    }
+    segment.index = found.survey.index.iter().copied().filter(|&(_, offset)| offset < tally.end).collect();
     segment
 }
 
@@ -363,4 +339,24 @@ fn reopen<D: Disk>(file: D::File, segment: &Segment, torn: bool) -> io::Result<O
     }
     let map = file.map(header.size)?;
     Ok(Open { file: Arc::new(file), map, header, next: block_up(segment.end + 8) })
+}
+
+/// The records behind those that are surely durable. They are written again: the kernel may hold them in memory, clean,
+/// although a sync failed before the process died, and then no sync of this process would ever bring them to the disk.
+fn tail<F: File>(file: &F, segment: &Segment) -> io::Result<Group> {
+    let from = if segment.is_empty() { DATA } else { block_up(segment.end + 8) };
+    let mut scanner = Scanner::new(file, segment.seed(), from, data_end(segment.header.size));
+    let mut group = Group::default();
+    while let Met::Record(_, record) = scanner.next()? {
+        let Some(kind) = record.kind else { continue };
+        let next = if group.is_empty() { segment.last + 1 } else { group.last + 1 };
+        if record.sequence != next {
+            break;
+        }
+        let [meta, key, payload] = scanner.parts();
+        let Record { session, packet_id, time, .. } = record;
+        let (key, payload) = (record.key.map(|_| key), record.payload.map(|_| payload));
+        group.push(next, &Entry { kind, session, packet_id, time, meta, key, payload });
+    }
+    Ok(group)
 }

@@ -39,6 +39,8 @@ pub(crate) struct Segment {
 pub(crate) enum Condition {
     /// Written to.
     Active,
+    /// Ends with records that are not surely durable and are being written again in the next segment.
+    Moving,
     /// Complete, waiting for its footer.
     Complete,
     /// With its footer, or without one that could be written.
@@ -77,13 +79,6 @@ impl Segment {
         Position { sequence, segment: self.header.id, offset }
     }
 
-    /// Remembers where a record starts, if the last place remembered is far enough away.
-    pub(crate) fn remember(&mut self, sequence: Sequence, offset: u64) {
-        if self.index.last().is_none_or(|&(_, last)| offset >= last + STRIDE) {
-            self.index.push((sequence, offset));
-        }
-    }
-
     pub(crate) fn footer(&self) -> Footer {
         Footer {
             first: self.first,
@@ -105,6 +100,13 @@ impl Segment {
 
     pub(crate) fn file_name(&self) -> String {
         file_name(self.header.id)
+    }
+}
+
+/// Remembers where a record starts, if the last place remembered is far enough away.
+pub(crate) fn remember(index: &mut Vec<(Sequence, u64)>, sequence: Sequence, offset: u64) {
+    if index.last().is_none_or(|&(_, last)| offset >= last + STRIDE) {
+        index.push((sequence, offset));
     }
 }
 

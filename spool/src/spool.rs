@@ -13,13 +13,13 @@ use crate::{
     format::{
         SECTOR,
         meta::{Meta, Unusable},
-        segment::Header,
     },
+    found,
     recover::recover,
     segment::{Named, named},
 };
 
-const META: &str = "META";
+pub(crate) const META: &str = "META";
 const META_NEW: &str = "META.new";
 const LOCK: &str = "LOCK";
 pub(crate) const QUARANTINE: &str = "quarantine";
@@ -114,6 +114,8 @@ impl<D: Disk> Spool<D> {
             return Err(OpenError::Options(problem));
         }
         disk.create_folder(&root).map_err(io_error("make the folder", &root))?;
+        let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_folder(&disk, parent).map_err(io_error("sync the folder", parent))?;
         let mut warnings = examine(&disk, &root)?;
         let lock = disk.lock(&root.join(LOCK)).map_err(io_error("lock", &root))?;
         let lock = lock.ok_or_else(|| OpenError::Locked(root.clone()))?;
@@ -210,15 +212,13 @@ fn read_meta<D: Disk>(
     for &name in names {
         let folder = root.join(name.to_string());
         for file in disk.list(&folder).map_err(io_error("list", &folder))? {
-            let bytes = match named(&file) {
-                Named::Segment(_) => read_start(disk, &folder.join(&file)).map_err(io_error("read", &folder))?,
-                _ => continue,
+            let owner = match named(&file) {
+                Named::Segment(_) => found::owner(disk, &folder.join(&file), name),
+                _ => None,
             };
-            if let Ok(header) = Header::decode(&bytes)
-                && header.log == name.number()
-            {
+            if let Some(spool) = owner {
                 warnings.push(Warning::Meta(path));
-                return Ok(Some(Meta { spool: header.spool, shards: 0 }));
+                return Ok(Some(Meta { spool, shards: 0 }));
             }
         }
     }

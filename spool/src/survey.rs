@@ -10,6 +10,7 @@ use crate::{
         segment::{DATA, Footer, Header, data_end},
     },
     scan::{Met, Scanner},
+    segment::remember,
 };
 
 /// What the valid records of a segment come to.
@@ -77,6 +78,11 @@ impl Survey {
         (self.tally.records > 0).then_some(self.tally.first)
     }
 
+    /// The last valid record; 0 without any.
+    pub(crate) fn last(&self) -> Sequence {
+        self.tally.last
+    }
+
     /// `base` is the first sequence that belongs here, `known` the highest that must be here or before.
     pub(crate) fn judge(&self, base: Sequence, known: Sequence) -> Verdict {
         let mut gaps = Vec::new();
@@ -100,6 +106,14 @@ impl Survey {
     }
 }
 
+impl Verdict {
+    /// Leaves out what does not matter any more.
+    pub(crate) fn forget(&mut self, delivered: Sequence) {
+        self.gaps.retain(|gap| gap.last > delivered);
+        self.gaps.iter_mut().for_each(|gap| gap.first = gap.first.max(delivered + 1));
+    }
+}
+
 impl Tally {
     fn take(&mut self, at: u64, record: &Record) {
         if self.records == 0 {
@@ -113,9 +127,9 @@ impl Tally {
     }
 }
 
-/// Scans a segment without a footer, up to the record `upper`.
-pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence) -> io::Result<Survey> {
-    let mut scanner = Scanner::new(file, header.seed(), DATA, data_end(header.size));
+/// Scans a segment up to the record `upper`, and up to `end` where a footer says where that is.
+pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence, end: Option<u64>) -> io::Result<Survey> {
+    let mut scanner = Scanner::new(file, header.seed(), DATA, end.unwrap_or(data_end(header.size)));
     let mut survey = Survey { upper, ..Survey::default() };
     let base = header.begun.map(|begun| begun.base);
     loop {
@@ -145,7 +159,7 @@ pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence) -> io:
         survey.durable = survey.durable.max(record.durable);
         if record.kind.is_some() && expected.is_none_or(|expected| expected <= sequence) {
             survey.tally.take(at, &record);
-            survey.index.push((sequence, at));
+            remember(&mut survey.index, sequence, at);
         } else if record.kind.is_none() {
             survey.tally.end = at + record.size as u64;
         }

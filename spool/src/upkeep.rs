@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -10,15 +9,12 @@ use std::{
 use crate::{
     Log, UpkeepError,
     budget::count,
-    disk::{Disk, File},
-    format::{
-        BLOCK, SECTOR, Seed,
-        cursor::{self, Cursor},
-        segment::{DATA, Footer, Header, data_end},
-    },
+    disk::Disk,
+    format::{cursor::Cursor, segment::Header},
+    job::{Fate, Kept, Outcome, Task, Upkeep},
     options::RESERVED,
-    segment::{CURSOR, CURSOR_NEW, Condition, Open, Segment, file_name, free_name},
-    spool::{QUARANTINE, Shared, replace, sync_folder},
+    segment::{Condition, Open, Segment},
+    spool::QUARANTINE,
 };
 
 /// The cursor is written at most this often.
@@ -39,9 +35,6 @@ const SPARES: usize = 1;
 /// Segments that one job lets go of.
 const FREED_AT_ONCE: usize = 16;
 
-/// Written at once when a file is made.
-const CHUNK: usize = 1 << 20;
-
 /// What upkeep there is, and when.
 #[derive(Debug)]
 pub(crate) struct Plan<D: Disk> {
@@ -59,51 +52,10 @@ pub(crate) struct Plan<D: Disk> {
     /// Bytes taken from the shared budget.
     pub(crate) occupied: u64,
     pub(crate) check_at: Option<Instant>,
+    /// Something failed: upkeep rests, that which needs space and the rest each for itself.
+    pub(crate) make_at: Option<Instant>,
     pub(crate) rest_until: Option<Instant>,
     pub(crate) busy: bool,
-}
-
-/// A piece of upkeep. Run it where blocking is allowed and hand the result back to the log.
-#[derive(Debug)]
-#[must_use = "the log does no other upkeep before this one is handed back"]
-pub struct Upkeep<D: Disk> {
-    shared: Arc<Shared<D>>,
-    folder: PathBuf,
-    quarantine: PathBuf,
-    task: Task<D>,
-}
-
-#[derive(Debug)]
-enum Task<D: Disk> {
-    Prepare { header: Header, spare: Option<u64> },
-    Spare { id: u64, size: u64 },
-    Seal { id: u64, seed: Seed, footer: Footer, size: u64 },
-    Cursor { cursor: Cursor, file: Option<Arc<D::File>> },
-    Free(Vec<(u64, Fate)>),
-    Check { sizes: Vec<(u64, u64)>, cursor: bool },
-}
-
-/// What becomes of a delivered segment's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Recycle,
-    Remove,
-    Quarantine,
-}
-
-/// A piece of upkeep that was run.
-#[derive(Debug)]
-#[must_use = "the log does no other upkeep before this one is handed back"]
-pub struct Kept<D: Disk>(Outcome<D>);
-
-#[derive(Debug)]
-enum Outcome<D: Disk> {
-    Prepared { used: Option<u64>, result: io::Result<Open<D>>, size: u64 },
-    Spared { id: u64, size: u64, result: io::Result<()> },
-    Sealed { id: u64, result: io::Result<()> },
-    Cursor { cursor: Cursor, result: io::Result<Arc<D::File>> },
-    Freed { done: Vec<(u64, Fate)>, result: io::Result<()> },
-    Checked(Option<PathBuf>),
 }
 
 impl<D: Disk> Log<D> {
@@ -113,21 +65,28 @@ impl<D: Disk> Log<D> {
         if self.upkeep.busy {
             return None;
         }
-        let rested = self.upkeep.rest_until.is_none_or(|until| until <= now);
-        let task = rested.then(|| self.task(now)).flatten().or_else(|| self.check(now))?;
+        let task = self.make(now).or_else(|| self.keep(now)).or_else(|| self.check(now))?;
         self.upkeep.busy = true;
         let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
         let quarantine = shared.root.join(QUARANTINE).join(self.name.to_string());
         Some(Upkeep { shared, folder, quarantine, task })
     }
 
-    fn task(&mut self, now: Instant) -> Option<Task<D>> {
+    /// What needs space: it rests by itself, so that a full disk keeps nothing else waiting.
+    fn make(&mut self, now: Instant) -> Option<Task<D>> {
+        if self.upkeep.make_at.is_some_and(|at| at > now) {
+            return None;
+        }
+        self.upkeep.make_at = None;
+        self.prepare().or_else(|| self.spare())
+    }
+
+    fn keep(&mut self, now: Instant) -> Option<Task<D>> {
+        if self.upkeep.rest_until.is_some_and(|until| until > now) {
+            return None;
+        }
         self.upkeep.rest_until = None;
-        self.prepare()
-            .or_else(|| self.write_cursor(now))
-            .or_else(|| self.seal())
-            .or_else(|| self.free())
-            .or_else(|| self.spare())
+        self.write_cursor(now).or_else(|| self.seal()).or_else(|| self.free())
     }
 
     fn prepare(&mut self) -> Option<Task<D>> {
@@ -243,7 +202,7 @@ impl<D: Disk> Log<D> {
         let freed: Vec<_> = self
             .segments
             .iter()
-            .filter(|segment| segment.condition != Condition::Active)
+            .filter(|segment| !matches!(segment.condition, Condition::Active | Condition::Moving))
             .filter(|segment| segment.is_empty() || segment.last <= delivered)
             .filter(|segment| Arc::strong_count(&segment.readers) == 1)
             .take(FREED_AT_ONCE)
@@ -267,12 +226,13 @@ impl<D: Disk> Log<D> {
         }
         let waiting = self.delivered > self.upkeep.cursor.delivered;
         let cursor = self.upkeep.cursor_at.filter(|_| waiting).map(|last| last + CURSOR_EVERY);
-        [cursor, self.upkeep.check_at, self.upkeep.rest_until].into_iter().flatten().min()
+        [cursor, self.upkeep.check_at, self.upkeep.make_at, self.upkeep.rest_until].into_iter().flatten().min()
     }
 
     /// Takes a piece of upkeep back.
     pub fn handle_upkeep(&mut self, now: Instant, kept: Kept<D>) -> Result<(), UpkeepError> {
         assert!(std::mem::take(&mut self.upkeep.busy), "a piece of upkeep is handed back once");
+        let makes = matches!(kept.0, Outcome::Prepared { .. } | Outcome::Spared { .. });
         let result = match kept.0 {
             Outcome::Prepared { used, result, size } => self.prepared(used, result, size),
             Outcome::Spared { id, size, result } => self.spared(id, size, result),
@@ -288,7 +248,8 @@ impl<D: Disk> Log<D> {
         };
         self.account();
         result.map_err(|(what, source)| {
-            self.upkeep.rest_until = Some(now + RETRY_AFTER);
+            let rest = if makes { &mut self.upkeep.make_at } else { &mut self.upkeep.rest_until };
+            *rest = Some(now + RETRY_AFTER);
             let path = self.folder.clone();
             match is_space(&source) {
                 true => UpkeepError::Space { path, reason: source.to_string() },
@@ -389,150 +350,4 @@ fn fate(segment: &Segment, size: u64, room: &mut usize) -> Fate {
 fn is_space(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG))
         || error.kind() == io::ErrorKind::StorageFull
-}
-
-impl<D: Disk> Upkeep<D> {
-    /// Does it.
-    pub fn run(self) -> Kept<D> {
-        let disk = &self.shared.disk;
-        Kept(match self.task {
-            Task::Prepare { header, spare } => {
-                let result = prepare(&self.shared, &self.folder, header, spare);
-                Outcome::Prepared { used: spare, result, size: header.size }
-            }
-            Task::Spare { id, size } => {
-                Outcome::Spared { id, size, result: create(&self.shared, &self.folder, id, size) }
-            }
-            Task::Seal { id, seed, footer, size } => {
-                let result = disk.open(&self.folder.join(file_name(id))).and_then(|file| {
-                    file.write_at(&footer.encode(seed), data_end(size))?;
-                    file.sync()
-                });
-                Outcome::Sealed { id, result }
-            }
-            Task::Cursor { cursor, file } => {
-                let result = write_cursor(disk, &self.folder, &cursor, file);
-                Outcome::Cursor { cursor, result }
-            }
-            Task::Free(freed) => {
-                let (done, result) = free(disk, &self.folder, &self.quarantine, freed);
-                Outcome::Freed { done, result }
-            }
-            Task::Check { sizes, cursor } => Outcome::Checked(check(disk, &self.folder, &sizes, cursor)),
-        })
-    }
-}
-
-/// Makes a written file that waits under the name of a spare. Space is missing here or nowhere.
-fn create<D: Disk>(shared: &Shared<D>, folder: &Path, id: u64, size: u64) -> io::Result<()> {
-    let disk = &shared.disk;
-    if disk.free_space(folder)? < shared.options.min_free.saturating_add(size) {
-        let text = format!("less than min_free ({} bytes) would be left", shared.options.min_free);
-        return Err(io::Error::new(io::ErrorKind::StorageFull, text));
-    }
-    let path = folder.join(free_name(id));
-    let file = disk.create(&path)?;
-    let written = file.allocate(size).and_then(|()| zero(&file, 0, size)).and_then(|()| file.sync());
-    if let Err(error) = written {
-        // What cannot be removed is removed at the next start.
-        return Err(disk.remove(&path).err().map_or(error, |_| io::Error::other("a spare that failed is in the way")));
-    }
-    sync_folder(disk, folder)
-}
-
-/// Writes zeros from one offset to another.
-pub(crate) fn zero<F: File>(file: &F, from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; CHUNK];
-    let mut at = from;
-    while at < to {
-        let length = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
-        file.write_at(&zeros[..length], at)?;
-        at += length as u64;
-    }
-    Ok(())
-}
-
-/// Turns a spare into a segment: its header durable first, then its name.
-fn prepare<D: Disk>(shared: &Shared<D>, folder: &Path, mut header: Header, spare: Option<u64>) -> io::Result<Open<D>> {
-    let disk = &shared.disk;
-    let id = spare.unwrap_or(header.id);
-    if spare.is_none() {
-        create(shared, folder, id, header.size)?;
-    }
-    let path = folder.join(free_name(id));
-    let file = disk.open(&path)?;
-    let mut block = vec![0; usize::try_from(BLOCK).expect("a block")];
-    file.read_at(&mut block, 0)?;
-    if let Ok(before) = Header::decode(&block[..SECTOR]) {
-        header.generation = before.generation + 1;
-    }
-    block.fill(0);
-    block[..SECTOR].copy_from_slice(&header.encode());
-    file.write_at(&block, 0)?;
-    zero(&file, data_end(header.size), header.size)?;
-    file.sync()?;
-    disk.rename(&path, &folder.join(file_name(header.id)))?;
-    sync_folder(disk, folder)?;
-    let map = file.map(header.size)?;
-    Ok(Open { file: Arc::new(file), map, header, next: DATA })
-}
-
-fn write_cursor<D: Disk>(
-    disk: &D,
-    folder: &Path,
-    cursor: &Cursor,
-    file: Option<Arc<D::File>>,
-) -> io::Result<Arc<D::File>> {
-    if let Some(file) = file {
-        file.write_at(&cursor.encode(), cursor.place())?;
-        file.sync()?;
-        return Ok(file);
-    }
-    let mut bytes = vec![0; usize::try_from(cursor::SIZE).expect("two blocks")];
-    let place = usize::try_from(cursor.place()).expect("two blocks");
-    bytes[place..place + SECTOR].copy_from_slice(&cursor.encode());
-    replace(disk, &folder.join(CURSOR_NEW), &folder.join(CURSOR), &bytes)?;
-    Ok(Arc::new(disk.open(&folder.join(CURSOR))?))
-}
-
-fn free<D: Disk>(
-    disk: &D,
-    folder: &Path,
-    quarantine: &Path,
-    freed: Vec<(u64, Fate)>,
-) -> (Vec<(u64, Fate)>, io::Result<()>) {
-    let mut done = Vec::with_capacity(freed.len());
-    let result = freed.into_iter().try_for_each(|(id, fate)| {
-        let path = folder.join(file_name(id));
-        match fate {
-            Fate::Recycle => disk.rename(&path, &folder.join(free_name(id)))?,
-            Fate::Remove => disk.remove(&path)?,
-            Fate::Quarantine => set_aside(disk, quarantine, &path)?,
-        }
-        done.push((id, fate));
-        Ok(())
-    });
-    let synced = sync_folder(disk, folder);
-    (done, result.and(synced))
-}
-
-/// Moves a damaged file into the log's folder in quarantine, from which nothing is ever deleted.
-pub(crate) fn set_aside<D: Disk>(disk: &D, quarantine: &Path, path: &Path) -> io::Result<()> {
-    disk.create_folder(quarantine)?;
-    let taken = disk.list(quarantine)?;
-    let name = path.file_name().expect("a file's path").to_string_lossy();
-    let free =
-        (0..).map(|turn| format!("{name}.{turn}")).find(|name| !taken.contains(name)).expect("numbers do not end");
-    disk.rename(path, &quarantine.join(free))?;
-    sync_folder(disk, quarantine)
-}
-
-/// The first file that is gone or shorter than it must be.
-fn check<D: Disk>(disk: &D, folder: &Path, sizes: &[(u64, u64)], cursor: bool) -> Option<PathBuf> {
-    let files = sizes.iter().map(|&(id, size)| (file_name(id), size));
-    let files = files.chain(cursor.then(|| (CURSOR.to_owned(), cursor::SIZE)));
-    files.map(|(name, size)| (folder.join(name), size)).find_map(|(path, size)| {
-        let intact = disk.open_read(&path).and_then(|file| file.status()).is_ok_and(|status| status.size >= size);
-        (!intact).then_some(path)
-    })
 }

@@ -13,9 +13,10 @@ use std::{
 
 use rand::Rng;
 
-use super::{Disk, Examined, File, FileSystem, Map, Status};
-
-const SECTOR: usize = 512;
+use super::{
+    Disk, Examined, File, FileSystem, Map, Status,
+    image::{Change, Fault, Image, State},
+};
 
 /// What can be told to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,45 +41,6 @@ pub enum Operation {
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Mutex<State>>);
 
-#[derive(Debug, Default)]
-struct State {
-    files: Vec<Image>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    folders: BTreeSet<PathBuf>,
-    changes: Vec<Change>,
-    faults: BTreeMap<Operation, Fault>,
-    locked: bool,
-    lying: bool,
-    garbage: bool,
-    free: Option<u64>,
-    left: Option<u64>,
-    operations: u64,
-    uniques: u8,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Image {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
-}
-
-/// A change of names that no sync of its folder has made durable.
-#[derive(Clone, Debug)]
-enum Change {
-    Create(PathBuf, usize),
-    Rename(PathBuf, PathBuf),
-    Remove(PathBuf),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Fault {
-    after: u64,
-    times: u64,
-    error: i32,
-}
-
 impl Memory {
     /// An empty disk.
     pub fn new() -> Self {
@@ -94,7 +56,7 @@ impl Memory {
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
-        state.left = None;
+        (state.left, state.dead) = (None, false);
     }
 
     /// A disk that claims to have flushed and has not: the negative control of every test of durability.
@@ -187,101 +149,6 @@ impl Memory {
 
     fn file(&self, file: usize) -> MemoryFile {
         MemoryFile { disk: self.clone(), file }
-    }
-}
-
-impl State {
-    /// Counts one operation; fails where it was told to.
-    fn attempt(&mut self, operation: Operation) -> io::Result<()> {
-        if operation != Operation::Read {
-            self.operations += 1;
-            match &mut self.left {
-                Some(0) => return Err(io::Error::other("the process is gone")),
-                Some(left) => *left -= 1,
-                None => {}
-            }
-        }
-        let Some(fault) = self.faults.get_mut(&operation) else { return Ok(()) };
-        if fault.after > 0 {
-            fault.after -= 1;
-            return Ok(());
-        }
-        if fault.times == 0 {
-            return Ok(());
-        }
-        fault.times -= 1;
-        Err(io::Error::from_raw_os_error(fault.error))
-    }
-}
-
-impl Change {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            Self::Create(path, file) => {
-                names.insert(path.clone(), *file);
-            }
-            Self::Rename(from, to) => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
-            }
-            Self::Remove(path) => {
-                names.remove(path);
-            }
-        }
-    }
-
-    fn is_in(&self, folder: &Path) -> bool {
-        match self {
-            Self::Create(path, _) | Self::Remove(path) => path.parent() == Some(folder),
-            Self::Rename(from, to) => from.parent() == Some(folder) || to.parent() == Some(folder),
-        }
-    }
-}
-
-impl Image {
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        if self.now.len() < end {
-            self.now.resize(end, 0);
-        }
-        self.now[offset..end].copy_from_slice(bytes);
-        self.dirty.extend(offset / SECTOR..end.div_ceil(SECTOR));
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.now.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
-            let range = self.sector(sector);
-            self.durable[range.clone()].copy_from_slice(&self.now[range]);
-        }
-    }
-
-    fn sector(&self, sector: usize) -> std::ops::Range<usize> {
-        let start = sector * SECTOR;
-        start.min(self.now.len())..(start + SECTOR).min(self.now.len())
-    }
-
-    fn crash(&self, garbage: bool, random: &mut impl Rng) -> Self {
-        let mut left = self.durable.clone();
-        // Only growth can wait for a sync here: nothing in the spool makes a file shorter.
-        if left.len() < self.now.len() && random.random() {
-            left.resize(self.now.len(), 0);
-        }
-        // From nearly all to nearly nothing.
-        let kept: f64 = random.random();
-        for &sector in &self.dirty {
-            let range = self.sector(sector);
-            if range.end > left.len() {
-                continue;
-            }
-            if random.random_bool(kept) {
-                left[range.clone()].copy_from_slice(&self.now[range]);
-            } else if garbage && random.random_bool(0.1) {
-                random.fill(&mut left[range]);
-            }
-        }
-        Self { durable: left.clone(), now: left, dirty: BTreeSet::new() }
     }
 }
 
@@ -450,7 +317,7 @@ impl File for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         if let Err(error) = state.attempt(Operation::Sync) {
-            if state.left.is_none() {
+            if !state.dead {
                 state.files[self.file].dirty.clear();
             }
             return Err(error);
@@ -479,9 +346,8 @@ pub struct MemoryMap {
 impl Map for MemoryMap {
     fn store(&mut self, offset: usize, bytes: &[u8]) {
         let mut state = self.disk.state();
-        if state.left == Some(0) {
-            return;
+        if !state.dead {
+            state.files[self.file].write(bytes, offset);
         }
-        state.files[self.file].write(bytes, offset);
     }
 }

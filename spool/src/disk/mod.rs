@@ -1,5 +1,6 @@
 //! What the spool needs of a file system, with two backings: [`Real`] and [`Memory`].
 
+mod image;
 mod memory;
 mod real;
 

@@ -153,7 +153,7 @@ pub(crate) fn look(bytes: &[u8], room: u64, seed: Seed, offset: u64) -> Look {
         return Look::Foreign;
     }
     let size = length.next_multiple_of(ALIGN);
-    if length < HEADER || length > LONGEST || size as u64 > room {
+    if !(HEADER..=LONGEST).contains(&length) || size as u64 > room {
         return Look::Bad;
     }
     let Some(record) = bytes.get(..size) else { return Look::Short(size) };

@@ -14,7 +14,6 @@ pub(crate) const SMALL: Options =
 
 /// An open spool with one log.
 pub(crate) struct Rig<D: Disk> {
-    pub(crate) spool: Spool<D>,
     pub(crate) log: Log<D>,
     pub(crate) recovery: Recovery,
     pub(crate) now: Instant,
@@ -35,7 +34,7 @@ impl<D: Disk> Rig<D> {
     pub(crate) fn open(disk: D, path: impl Into<std::path::PathBuf>, options: Options) -> Result<Self, OpenError> {
         let (spool, _) = Spool::open(disk, path, options)?;
         let (log, recovery) = spool.log(Name::Shard(0))?;
-        Ok(Self { spool, log, recovery, now: origin() })
+        Ok(Self { log, recovery, now: origin() })
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
@@ -68,12 +67,14 @@ impl<D: Disk> Rig<D> {
         self.log.append(entry)
     }
 
-    /// Makes everything that was appended durable.
+    /// Makes everything that was appended durable, with a witness.
     pub(crate) fn settle(&mut self) {
         while self.log.synced() < self.log.appended() {
             self.upkeep();
             self.commit().expect("a commit, since something is not durable").expect("a disk that works");
         }
+        self.pass(Duration::from_millis(10));
+        self.commit().transpose().expect("a disk that works");
         self.upkeep();
     }
 
