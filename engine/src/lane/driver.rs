@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use fairlead_spool::disk::Real;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     message::{Receipt, Record, RouteId},
     ring::Port,
     settings::Settings,
-    spool::{Movement, Opened},
+    spool::{Movement, Opened, Worker},
 };
 
 /// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
@@ -47,7 +48,9 @@ pub struct Driver {
     lane: Lane,
     producer: Producer,
     port: Port,
-    siding: Option<Siding>,
+    // Before the log, because its end waits for the jobs under way.
+    worker: Option<Worker<Real>>,
+    siding: Option<Siding<Real>>,
     movements: Movements,
     topics: Arc<Topics>,
     settings: Arc<Settings>,
@@ -73,10 +76,12 @@ impl Driver {
     ) -> Result<Driver, ProducerError> {
         let producer = start_producer(&settings, &topics, &port)?;
         let mut lane = Lane::new(settings.kafka.linger, spooling(settings.engine.ack), settings.engine.memory);
-        let siding = log
-            .map(|log| Siding::start(&settings, &topics, log, (port.shard(), port.doorbells()), clock))
+        let worker = log
+            .is_some()
+            .then(|| Worker::start(port.shard(), port.doorbells()))
             .transpose()
             .map_err(|error| ProducerError::Start(error.to_string()))?;
+        let siding = log.map(|log| Siding::new(&settings, &topics, log, clock));
         if siding.as_ref().is_some_and(|siding| siding.backlog() > 0) {
             lane.drain(clock.0);
         }
@@ -85,6 +90,7 @@ impl Driver {
             producer,
             port,
             siding,
+            worker,
             movements: Movements::default(),
             topics,
             settings,
@@ -122,7 +128,7 @@ impl Driver {
 
     /// The spool, where there is one.
     #[must_use]
-    pub fn siding(&self) -> Option<&Siding> {
+    pub fn siding(&self) -> Option<&Siding<Real>> {
         self.siding.as_ref()
     }
 
@@ -214,8 +220,11 @@ impl Driver {
     }
 
     fn poll_siding(&mut self, now: Instant, turn: &mut Turn) {
-        let Some(siding) = &mut self.siding else { return };
-        siding.poll(now, &mut self.lane, &mut self.producer, &mut self.movements);
+        let (Some(siding), Some(worker)) = (&mut self.siding, &mut self.worker) else { return };
+        while let Some(done) = worker.poll() {
+            siding.handle_done(now, done, &mut self.movements);
+        }
+        siding.poll(now, &mut self.lane, &mut self.producer, worker, &mut self.movements);
         for receipt in self.movements.receipts.drain(..) {
             deliver(&mut self.port, receipt, &mut turn.receipts);
         }
@@ -293,7 +302,7 @@ impl Driver {
 
 /// A record has ended: the word goes to its session, or to the spool where it lies there.
 fn end(
-    siding: &mut Option<Siding>,
+    siding: &mut Option<Siding<Real>>,
     movements: &mut Movements,
     port: &mut Port,
     receipt: Receipt,

@@ -1,23 +1,21 @@
-//! Drives the spool beside one lane: carries records between the lane and the store, and jobs between the store and its
-//! worker. It decides nothing.
+//! The way between one lane and its spool: carries records to and fro, and the log's jobs to whoever runs them. It does
+//! no I/O, so that the simulation drives it as the shard does.
 
 use std::{
     collections::VecDeque,
-    io,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use fairlead_spool::{AppendError, Batch, ReadError, Usage, disk::Real};
+use fairlead_spool::{AppendError, Batch, Log, ReadError, Recovery, Usage, disk::Disk};
 
-use super::{Lane, Spooling};
+use super::{Inside, Lane, Spooling};
 use crate::{
-    kafka::{Directory, Producer, Topics},
+    kafka::{Directory, Topics},
     message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket},
-    ring::Doorbell,
     route::partition::partition,
     settings::{Ack, Settings},
-    spool::{Decoded, Done, Movement, Opened, Replayed, Store, Worker, fingerprint},
+    spool::{Decoded, Done, Jobs, Movement, Replayed, Store, fingerprint},
 };
 
 /// What a lane puts into its spool under this `ack`.
@@ -40,9 +38,8 @@ pub struct Movements {
 
 /// One shard's spool, and the way to it and back.
 #[derive(Debug)]
-pub struct Siding {
-    store: Store<Real>,
-    worker: Worker<Real>,
+pub struct Siding<D: Disk> {
+    store: Store<D>,
     topics: Arc<Topics>,
     directory: Directory,
     /// The fingerprint of each route, and of no route.
@@ -60,26 +57,22 @@ pub struct Siding {
     full: u64,
 }
 
-impl Siding {
-    /// Starts the worker of the shard's log.
-    ///
-    /// # Errors
-    /// The operating system has no more threads.
-    pub fn start(
+impl<D: Disk> Siding<D> {
+    /// The way to a log that was just opened; `clock` is this moment by both clocks.
+    #[must_use]
+    pub fn new(
         settings: &Settings,
         topics: &Arc<Topics>,
-        (log, recovery): Opened,
-        (shard, doorbells): (usize, &Arc<[Doorbell]>),
+        (log, recovery): (Log<D>, Recovery),
         clock: (Instant, SystemTime),
-    ) -> io::Result<Siding> {
+    ) -> Siding<D> {
         let label = |route: &crate::settings::Route| {
             let source = route.source.map_or("", |source| settings.sources[source].name.as_str());
             fingerprint(&format!("{source} {}", route.from.as_mqtt()))
         };
         let rate = settings.spool.as_ref().and_then(|spool| spool.drain_rate);
-        Ok(Siding {
+        Siding {
             store: Store::new(log, &recovery),
-            worker: Worker::start(shard, doorbells)?,
             topics: topics.clone(),
             directory: Directory::new(topics.clone()),
             routes: settings.routes.iter().map(label).collect(),
@@ -89,7 +82,7 @@ impl Siding {
             clock,
             pace: rate.map(|rate| (clock.0, Duration::from_secs(1) / rate as u32)),
             full: 0,
-        })
+        }
     }
 
     /// The two clocks drift apart; this brings them together.
@@ -148,30 +141,35 @@ impl Siding {
         }
     }
 
-    /// One turn: takes what the worker did, appends what the lane gives, reads what it wants, and starts what is due.
-    pub fn poll(&mut self, now: Instant, lane: &mut Lane, inside: &mut Producer, moves: &mut Movements) {
-        while let Some(done) = self.worker.poll() {
-            self.handle_done(now, done, moves);
-        }
+    /// One turn, after [`Siding::handle_done`]: appends what the lane gives, reads what it wants, and starts what is due.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        lane: &mut Lane,
+        inside: &mut impl Inside,
+        jobs: &mut impl Jobs<D>,
+        moves: &mut Movements,
+    ) {
         self.append(now, lane, inside);
         while let Some(receipt) = self.store.poll_receipt() {
             moves.ledger.push((receipt.route, Movement::Taken));
             moves.receipts.push(receipt);
         }
-        self.replay(now, lane, moves);
+        self.replay(now, lane, jobs, moves);
         while let Some((topic, partition)) = lane.poll_unshadowed() {
             lane.let_go(now, topic, partition, |sequence| self.store.has_ended(sequence));
         }
         lane.handle_progress(now, self.store.unread() + self.replayed.len() as u64);
         if let Some(commit) = self.store.poll_commit(now) {
-            self.worker.commit(commit);
+            jobs.commit(commit);
         }
         if let Some(upkeep) = self.store.poll_upkeep(now) {
-            self.worker.upkeep(upkeep);
+            jobs.upkeep(upkeep);
         }
     }
 
-    fn handle_done(&mut self, now: Instant, done: Done<Real>, moves: &mut Movements) {
+    /// A job was run.
+    pub fn handle_done(&mut self, now: Instant, done: Done<D>, moves: &mut Movements) {
         match done {
             Done::Commit(committed) => {
                 if let Err(error) = self.store.handle_committed(now, committed) {
@@ -206,7 +204,7 @@ impl Siding {
     }
 
     /// First what the lane had when it began to spill, then what came since.
-    fn append(&mut self, now: Instant, lane: &mut Lane, inside: &mut Producer) {
+    fn append(&mut self, now: Instant, lane: &mut Lane, inside: &mut impl Inside) {
         let time = self.time(now);
         let (store, topics, routes, full) = (&mut self.store, &self.topics, &self.routes, &mut self.full);
         let mut append = |record: &Record| {
@@ -229,7 +227,7 @@ impl Siding {
     }
 
     /// What was read goes to the lane, and more is read if the lane wants it.
-    fn replay(&mut self, now: Instant, lane: &mut Lane, moves: &mut Movements) {
+    fn replay(&mut self, now: Instant, lane: &mut Lane, jobs: &mut impl Jobs<D>, moves: &mut Movements) {
         while let Some(replayed) = self.replayed.front() {
             let Some(decoded) = &replayed.record else {
                 self.give_up(moves);
@@ -259,7 +257,7 @@ impl Siding {
             return;
         }
         if let Some(read) = self.store.poll_read() {
-            self.worker.read(read);
+            jobs.read(read);
         }
     }
 

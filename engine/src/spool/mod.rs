@@ -12,7 +12,7 @@ mod worker;
 pub use entry::Decoded;
 pub use folder::{Opened, open};
 pub use store::{Movement, Replayed, Store};
-pub use worker::{Done, Worker};
+pub use worker::{Done, Jobs, Worker};
 pub(crate) use {
     entry::fingerprint,
     folder::{least_segment, least_size},

@@ -33,6 +33,18 @@ pub enum Done<D: Disk> {
     Read(Result<Batch, ReadError>),
 }
 
+/// Whoever runs a log's jobs: one commit, one piece of upkeep and one read at a time.
+pub trait Jobs<D: Disk> {
+    /// Takes a commit.
+    fn commit(&mut self, commit: Commit<D>);
+
+    /// Takes upkeep.
+    fn upkeep(&mut self, upkeep: Upkeep<D>);
+
+    /// Takes a read.
+    fn read(&mut self, read: Read<D>);
+}
+
 /// Two threads and the ways to and from them.
 #[derive(Debug)]
 pub struct Worker<D: Disk> {
@@ -62,24 +74,23 @@ impl<D: Disk> Worker<D> {
         Ok(Worker { commits: Some(commits), jobs: Some(jobs), done, threads: vec![committer, other] })
     }
 
-    /// Runs a commit; at most one at a time.
-    pub fn commit(&self, commit: Commit<D>) {
-        send(self.commits.as_ref(), commit);
-    }
-
-    /// Runs upkeep; at most one at a time.
-    pub fn upkeep(&self, upkeep: Upkeep<D>) {
-        send(self.jobs.as_ref(), Job::Upkeep(upkeep));
-    }
-
-    /// Runs a read; at most one at a time.
-    pub fn read(&self, read: Read<D>) {
-        send(self.jobs.as_ref(), Job::Read(read));
-    }
-
     /// The next thing that is done.
     pub fn poll(&self) -> Option<Done<D>> {
         self.done.try_recv().ok()
+    }
+}
+
+impl<D: Disk> Jobs<D> for Worker<D> {
+    fn commit(&mut self, commit: Commit<D>) {
+        send(self.commits.as_ref(), commit);
+    }
+
+    fn upkeep(&mut self, upkeep: Upkeep<D>) {
+        send(self.jobs.as_ref(), Job::Upkeep(upkeep));
+    }
+
+    fn read(&mut self, read: Read<D>) {
+        send(self.jobs.as_ref(), Job::Read(read));
     }
 }
 

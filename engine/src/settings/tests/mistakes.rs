@@ -373,11 +373,7 @@ const REST: &[Case] = &[
         r#"segment = "31MiB""#,
         r#"11: spool.segment: a segment must hold at least two packets of 16.0 MiB (max_packet); write at least "32.0 MiB", or lower max_packet"#,
     ),
-    (
-        "[spool]",
-        "min_free = 5",
-        r#"12: spool.min_free: the size 5 has no unit; write "5B", or a size such as "64MiB""#,
-    ),
+    ("[spool]", "min_free = 5", r#"12: spool.min_free: the size 5 has no unit; write "5B", or a size such as "64MiB""#),
     ("[spool]", r#"on_full = "drop""#, r#"11: spool.on_full: "drop" is no answer to a full spool; write "block""#),
     ("[spool]", "qos0 = 0", r#"8: spool.qos0: found 0 without quotes; write "0""#),
     ("[spool]", "drain_rate = 0", "14: spool.drain_rate: 0 is out of range; write an integer from 1 to 1000000000"),
