@@ -72,6 +72,8 @@ pub(crate) struct Link {
     pub(crate) server: TcpStream,
     /// The pumps are to let go of it, so that the kernel sends RST.
     resetting: AtomicBool,
+    /// Directions that have ended.
+    ended: AtomicUsize,
 }
 
 impl Proxy {
@@ -255,6 +257,11 @@ impl Link {
         self.resetting.store(true, Ordering::Relaxed);
     }
 
+    /// One direction has ended; whether it was the last.
+    pub(crate) fn end_one(&self) -> bool {
+        self.ended.fetch_add(1, Ordering::Relaxed) == 1
+    }
+
     pub(crate) fn is_resetting(&self) -> bool {
         self.resetting.load(Ordering::Relaxed)
     }
@@ -292,7 +299,7 @@ impl Shared {
             stream.set_nonblocking(false).expect("a socket option");
             stream.set_nodelay(true).expect("a socket option");
         }
-        let link = Arc::new(Link { client, server, resetting: AtomicBool::new(false) });
+        let link = Arc::new(Link { client, server, resetting: AtomicBool::new(false), ended: AtomicUsize::new(0) });
         {
             let mut open = self.open.lock().expect("unpoisoned");
             // Those whose pumps have ended are open no more.

@@ -57,7 +57,10 @@ impl Pump {
             Err(_) if self.link.is_resetting() => {}
             Err(_) => self.link.close(),
         }
-        self.shared.notes.closed(self.number);
+        // After a half-close the other direction still carries acknowledgements.
+        if self.link.end_one() {
+            self.shared.notes.closed(self.number);
+        }
     }
 
     /// Moves bytes until the sender's FIN. An error ends the connection.
