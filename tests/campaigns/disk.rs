@@ -44,13 +44,13 @@ fn spool(image: &Image) -> PathBuf {
 
 /// A load of messages a second with the spool on the disk, in full flow.
 fn flowing(stage: &Stage, image: &Image, rate: f64) -> Flood {
-    let flood = Flood::start(stage, plan(image, rate));
+    let mut flood = Flood::start(stage, plan(image, rate));
     flood.full_flow();
     flood
 }
 
 fn plan(image: &Image, rate: f64) -> Plan {
-    Plan { rate, window: WINDOW, topics: 1000, kafka: "", spool: Some(spool(image)) }
+    Plan { rate, window: WINDOW, topics: 1000, engine: "", spool: Some(spool(image)) }
 }
 
 /// Waits until nothing is acknowledged any more: the window is full.

@@ -145,6 +145,10 @@ impl Fleet {
         let mut checker = Checker::new(RUN_ID, &sent.topics);
         checker.read(&stage.kafka, &self.topic);
         let tap = self.p2.tap();
+        let exchanges = format!(
+            "delivered {}, redelivered {}, PUBACK {}, PUBREC {}, PUBREL {}, PUBCOMP {}, unfinished {}",
+            tap.delivered, tap.redelivered, tap.pubacks, tap.pubrecs, tap.pubrels, tap.pubcomps, tap.unfinished
+        );
         let lost = (self.p2.connections() as u64).saturating_sub(1);
         let mut outcome = checker.judge(&Evidence {
             sent,
@@ -155,12 +159,14 @@ impl Fleet {
             unstamped: self.plan.retained,
             damage_reported: false,
         });
+        outcome.keep_log(&format!("{}{:?}\n{exchanges}", self.bridge.log(), self.plan));
         outcome.judge_process(&self.watch.seen());
         outcome.judge_liveness(self.liveness);
         outcome.counts.crashes = self.crashes;
         outcome.counts.connections_lost = lost;
         outcome.none("acknowledgements out of order", tap.out_of_order);
         outcome.none("acknowledgements of nothing", tap.unknown);
+        outcome.none("exchanges of QoS 2 without an end", tap.unfinished);
         outcome.demand(code == 0, || format!("exit code {code}"));
         outcome.demand(result["sent"].as_u64() > Some(0), || "nothing was published".to_owned());
         for topic in [&self.topic, &self.probes] {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use fairlead_tests::{Fairlead, Loadgen, Watch, metric, now, wait_until};
+use fairlead_tests::{Fairlead, Loadgen, Metrics, Watch, get, metric, now, wait_until};
 
 use crate::{
     check::{Checker, Evidence},
@@ -24,8 +24,8 @@ pub(crate) struct Plan {
     pub(crate) window: u64,
     /// MQTT topics.
     pub(crate) topics: u32,
-    /// Further lines of `[kafka]`.
-    pub(crate) kafka: &'static str,
+    /// Further lines of `[engine]`.
+    pub(crate) engine: &'static str,
     /// Where the spool lies.
     pub(crate) spool: Option<PathBuf>,
 }
@@ -59,7 +59,7 @@ impl Flood {
     pub(crate) fn start_on(stage: &Stage, plan: Plan, topic: String) -> Flood {
         let (rate, topics) = (format!("{:.0}", plan.rate), plan.topics.to_string());
         let firehose = Loadgen::firehose(&["--seconds", SECONDS, "--rate", &rate, "--topics", &topics]);
-        let config = stage.config(firehose.url(), &topic, plan.spool.as_deref(), plan.kafka);
+        let config = stage.config(firehose.url(), &topic, plan.spool.as_deref(), plan.engine);
         let mut bridge = Fairlead::start(&config.source(&format!("receive_maximum = {}", plan.window)));
         let watch = Watch::start(bridge.admin(), bridge.process().id());
         let names: Vec<String> = (0..plan.topics).map(|n| format!("ais/{n}")).collect();
@@ -80,9 +80,13 @@ impl Flood {
     }
 
     /// Waits until messages flow in full.
-    pub(crate) fn full_flow(&self) {
+    pub(crate) fn full_flow(&mut self) {
         let least = (self.plan.window as f64 * 2.0).min(self.plan.rate / 2.0);
-        self.bridge.wait_metric(metric::DELIVERED, &[], least, LIMIT);
+        wait_until(LIMIT, "messages flow in full", || {
+            assert!(self.bridge.process().ended().is_none(), "the bridge has ended");
+            let metrics = get(self.bridge.admin(), "/metrics").map(|answer| Metrics::parse(&answer.body));
+            metrics.and_then(|m| m.sum(metric::DELIVERED, &[])).is_some_and(|delivered| delivered >= least)
+        });
     }
 
     /// SIGKILL and restart.
@@ -118,6 +122,7 @@ impl Flood {
         let number = |key: &str| result[key].as_u64().unwrap_or(0);
         let lost = number("connections").saturating_sub(1);
         let mut outcome = self.checker.judge(&self.evidence(stage, lost, number("redelivered")));
+        outcome.keep_log(&self.bridge.log());
         outcome.judge_process(&self.watch.seen());
         outcome.judge_liveness(self.liveness);
         outcome.counts.crashes = self.crashes;

@@ -33,11 +33,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 /// A load that leaves the machine room, so that what is seen is the fault and not the load.
 fn plan() -> Plan {
-    Plan { rate: 20_000.0, window: 5000, topics: 1000, kafka: "", spool: None }
+    Plan { rate: 20_000.0, window: 5000, topics: 1000, engine: "", spool: None }
 }
 
 fn flowing(stage: &Stage) -> Flood {
-    let flood = Flood::start(stage, plan());
+    let mut flood = Flood::start(stage, plan());
     flood.full_flow();
     flood
 }
@@ -117,8 +117,8 @@ fn far(stage: &mut Stage, dice: &mut Dice) -> Outcome {
 }
 
 fn queue_full(stage: &mut Stage, dice: &mut Dice) -> Outcome {
-    let kafka = "properties = { \"queue.buffering.max.messages\" = \"100\" }";
-    let mut flood = Flood::start(stage, Plan { kafka, ..plan() });
+    // The queue of librdkafka follows from the budget.
+    let mut flood = Flood::start(stage, Plan { engine: "memory = \"1MiB\"", ..plan() });
     flood.full_flow();
     let span = dice.span(1000..5000);
     let before = flood.bridge.process().cpu();

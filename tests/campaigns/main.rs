@@ -180,6 +180,9 @@ impl Runner<'_> {
             Outcome { problems: vec![message(&*panic)], ..Outcome::default() }
         });
         let verdict = if outcome.problems.is_empty() { Verdict::Green } else { Verdict::Red };
+        if verdict == Verdict::Red && !outcome.log.is_empty() {
+            eprintln!("-- last lines of fairlead:\n{}", outcome.log);
+        }
         let seconds = ((now() - start).as_secs_f64() * 10.0).round() / 10.0;
         Ok(Entry { verdict, problems: outcome.problems, counts: outcome.counts, seconds, ..blank })
     }

@@ -59,9 +59,20 @@ pub(crate) struct Counts {
 pub(crate) struct Outcome {
     pub(crate) counts: Counts,
     pub(crate) problems: Vec<String>,
+    /// The last lines that Fairlead logged.
+    pub(crate) log: String,
 }
 
+/// Lines of Fairlead's log that are shown with a problem.
+const TAIL: usize = 40;
+
 impl Outcome {
+    /// Keeps the end of Fairlead's log.
+    pub(crate) fn keep_log(&mut self, log: &str) {
+        let lines: Vec<&str> = log.lines().collect();
+        self.log = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+    }
+
     /// A number that must be zero.
     pub(crate) fn none(&mut self, what: &str, number: u64) {
         self.demand(number == 0, || format!("{what}: {number}"));

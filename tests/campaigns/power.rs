@@ -21,7 +21,7 @@ const MEBIBYTES: u64 = 1024;
 
 fn flowing(stage: &Stage, image: &Image) -> Flood {
     let spool = Some(image.path().join("spool"));
-    let flood = Flood::start(stage, Plan { rate: 50_000.0, window: 5000, topics: 1000, kafka: "", spool });
+    let mut flood = Flood::start(stage, Plan { rate: 50_000.0, window: 5000, topics: 1000, engine: "", spool });
     flood.full_flow();
     flood
 }

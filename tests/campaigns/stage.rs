@@ -75,9 +75,9 @@ impl Stage {
     }
 
     /// The configuration of a run. Where the spool is in use it lies in `spool`, or beside the bridge's state.
-    pub(crate) fn config(&self, url: &str, topic: &str, spool: Option<&Path>, kafka: &str) -> Config {
-        let engine = format!("cpus = [0, 1]\nack = \"{}\"", self.ack.name());
-        let config = Config::new(url, &self.brokers(), topic).engine(&engine).kafka(kafka);
+    pub(crate) fn config(&self, url: &str, topic: &str, spool: Option<&Path>, engine: &str) -> Config {
+        let engine = format!("cpus = [0, 1]\nack = \"{}\"\n{engine}", self.ack.name());
+        let config = Config::new(url, &self.brokers(), topic).engine(&engine);
         match spool {
             Some(folder) => config.spool(&format!("dir = {folder:?}\nsegment = \"8MiB\"\nmin_free = \"1MiB\"")),
             None => config,

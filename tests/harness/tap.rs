@@ -3,13 +3,13 @@
 //! Messages are known by the load generator's stamp in their payload, so the set survives reconnects, redelivery and new
 //! packet identifiers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use fairlead_loadgen::{ledger::AckLog, sequences::Sequences, stamp::Stamp};
 
 use crate::{
     proxy::Direction,
-    wire::{CONNECT, Frame, PUBACK, PUBCOMP, PUBLISH, PUBREC},
+    wire::{CONNECT, Frame, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL},
 };
 
 /// Packet identifiers of a session.
@@ -31,6 +31,8 @@ pub struct Tapped {
     pub pubacks: u64,
     /// PUBRECs.
     pub pubrecs: u64,
+    /// PUBRELs.
+    pub pubrels: u64,
     /// PUBCOMPs.
     pub pubcomps: u64,
     /// Acknowledgements of packet identifiers that were not in use.
@@ -39,6 +41,8 @@ pub struct Tapped {
     pub out_of_order: u64,
     /// PUBLISHes that are not acknowledged.
     pub open: u64,
+    /// Packet identifiers of QoS 2 between PUBREC and PUBCOMP.
+    pub unfinished: u64,
 }
 
 /// A message as far as it can be known.
@@ -55,13 +59,22 @@ enum Message {
 pub(crate) struct Tap {
     run_id: u32,
     /// By client identifier: packet identifiers outlive connections.
-    sessions: HashMap<String, Vec<Option<Message>>>,
+    sessions: HashMap<String, Session>,
     connections: HashMap<usize, Connection>,
     /// By publisher.
     delivered: Vec<Sequences>,
     acknowledged: Vec<Sequences>,
     known: Tapped,
     stamp_at: usize,
+}
+
+/// What is known of the packet identifiers of a session.
+#[derive(Debug)]
+struct Session {
+    /// The messages that they stand for.
+    messages: Vec<Option<Message>>,
+    /// Those between PUBREC and PUBCOMP.
+    unfinished: HashSet<u16>,
 }
 
 #[derive(Debug)]
@@ -90,12 +103,13 @@ impl Tap {
         match (direction, frame.kind()) {
             (Direction::ToServer, CONNECT) => {
                 let (client, level) = (frame.client_id(), frame.level());
-                self.sessions.entry(client.clone()).or_insert_with(|| vec![None; IDS]);
+                self.sessions.entry(client.clone()).or_insert_with(Session::new);
                 self.connections.insert(number, Connection { client, level, open: Default::default() });
             }
             (Direction::ToClient, PUBLISH) if frame.qos() > 0 => self.handed_over(number, frame),
             (Direction::ToServer, PUBACK | PUBREC) => self.acknowledge(number, frame),
-            (Direction::ToServer, PUBCOMP) => self.known.pubcomps += 1,
+            (Direction::ToClient, PUBREL) => self.known.pubrels += 1,
+            (Direction::ToServer, PUBCOMP) => self.complete(number, frame.packet_id()),
             _ => {}
         }
     }
@@ -108,7 +122,8 @@ impl Tap {
     pub(crate) fn tapped(&self) -> Tapped {
         let open = self.connections.values().flat_map(|c| &c.open).map(|open| open.len() as u64).sum();
         let acknowledged = AckLog { run_id: self.run_id, acknowledged: self.acknowledged.clone() };
-        Tapped { acknowledged, open, ..self.known.clone() }
+        let unfinished = self.sessions.values().map(|session| session.unfinished.len() as u64).sum();
+        Tapped { acknowledged, open, unfinished, ..self.known.clone() }
     }
 
     fn handed_over(&mut self, number: usize, frame: &Frame<&[u8]>) {
@@ -128,7 +143,7 @@ impl Tap {
         }
         connection.open[usize::from(frame.qos() == 2)].push_back(frame.packet_id());
         if let Some(session) = self.sessions.get_mut(&connection.client) {
-            session[usize::from(frame.packet_id())] = Some(message);
+            session.messages[usize::from(frame.packet_id())] = Some(message);
         }
     }
 
@@ -145,10 +160,28 @@ impl Tap {
             None => self.known.unknown += 1,
         }
         // A refusal makes the broker forget the message as well, so it counts as an acknowledgement.
-        let message = self.sessions.get_mut(&connection.client).and_then(|session| session[usize::from(id)].take());
+        let Some(session) = self.sessions.get_mut(&connection.client) else { return };
+        if received {
+            session.unfinished.insert(id);
+        }
+        let message = session.messages[usize::from(id)].take();
         if let Some(Message::Stamped(publisher, sequence)) = message {
             set(&mut self.acknowledged, publisher).insert(sequence);
         }
+    }
+
+    fn complete(&mut self, number: usize, id: u16) {
+        self.known.pubcomps += 1;
+        let Some(connection) = self.connections.get(&number) else { return };
+        if let Some(session) = self.sessions.get_mut(&connection.client) {
+            session.unfinished.remove(&id);
+        }
+    }
+}
+
+impl Session {
+    fn new() -> Session {
+        Session { messages: vec![None; IDS], unfinished: HashSet::new() }
     }
 }
 
