@@ -27,6 +27,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "bridge-killed", rows: "A8 A10 C1", run: bridge_killed },
     Scenario { name: "bridge-frozen", rows: "D3", run: bridge_frozen },
     Scenario { name: "held-back", rows: "A13 B3", run: held_back },
+    Scenario { name: "identifiers-reused", rows: "A11 A8 A9", run: identifiers_reused },
     Scenario { name: "retained", rows: "A18", run: retained },
     Scenario { name: "taken-over", rows: "A21", run: taken_over },
     Scenario { name: "publishers-cut", rows: "A1 A8", run: publishers_cut },
@@ -55,7 +56,7 @@ fn reconnects(fleet: &Fleet, before: usize) {
 fn cut_anywhere(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     let fleet = flowing(stage, Plan::thrown(dice));
     // Few, since the pause before the next attempt doubles each time.
-    for _ in 0..dice.number(2..6) {
+    for _ in 0..dice.number(1..4) {
         let (direction, bytes) = match dice.number(0..2) {
             0 => (Direction::ToClient, dice.number(1..60_000)),
             _ => (Direction::ToServer, dice.number(1..2000)),
@@ -212,6 +213,25 @@ fn held_back(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     let lost = outcome.counts.connections_lost;
     outcome.none("lost connections", lost);
     outcome
+}
+
+/// Connections are lost with full windows, and then every packet identifier comes round again.
+fn identifiers_reused(stage: &mut Stage, dice: &mut Dice) -> Outcome {
+    const IDENTIFIERS: u64 = 65_535;
+    let plan = Plan { rate: 15_000, version: "5", ..Plan::thrown(dice) };
+    let fleet = flowing(stage, plan);
+    for _ in 0..dice.number(1..4) {
+        stage.kafka.freeze();
+        pause(dice.span(300..1500));
+        let before = fleet.p2.connections();
+        fleet.p2.reset_all();
+        reconnects(&fleet, before);
+        stage.kafka.thaw();
+        pause(dice.span(1..500));
+    }
+    let rounds = 2 * IDENTIFIERS;
+    wait_until(LIMIT, "every identifier comes round", || fleet.p2.tap().delivered > rounds);
+    finish(fleet, stage)
 }
 
 fn retained(stage: &mut Stage, dice: &mut Dice) -> Outcome {

@@ -41,8 +41,16 @@ pub struct Tapped {
     pub out_of_order: u64,
     /// PUBLISHes that are not acknowledged.
     pub open: u64,
-    /// Packet identifiers of QoS 2 between PUBREC and PUBCOMP.
-    pub unfinished: u64,
+    /// PUBRELs on open connections that no PUBCOMP has answered.
+    pub unanswered: u64,
+}
+
+impl Tapped {
+    /// Whether the bridge has answered everything.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.open == 0 && self.unanswered == 0
+    }
 }
 
 /// A message as far as it can be known.
@@ -59,7 +67,7 @@ enum Message {
 pub(crate) struct Tap {
     run_id: u32,
     /// By client identifier: packet identifiers outlive connections.
-    sessions: HashMap<String, Session>,
+    sessions: HashMap<String, Vec<Option<Message>>>,
     connections: HashMap<usize, Connection>,
     /// By publisher.
     delivered: Vec<Sequences>,
@@ -68,21 +76,14 @@ pub(crate) struct Tap {
     stamp_at: usize,
 }
 
-/// What is known of the packet identifiers of a session.
-#[derive(Debug)]
-struct Session {
-    /// The messages that they stand for.
-    messages: Vec<Option<Message>>,
-    /// Those between PUBREC and PUBCOMP.
-    unfinished: HashSet<u16>,
-}
-
 #[derive(Debug)]
 struct Connection {
     client: String,
     level: u8,
     /// Identifiers that are not acknowledged, in the order of their PUBLISHes: QoS 1 and QoS 2.
     open: [VecDeque<u16>; 2],
+    /// Identifiers that the broker has released, until PUBCOMP.
+    released: HashSet<u16>,
 }
 
 impl Tap {
@@ -103,12 +104,12 @@ impl Tap {
         match (direction, frame.kind()) {
             (Direction::ToServer, CONNECT) => {
                 let (client, level) = (frame.client_id(), frame.level());
-                self.sessions.entry(client.clone()).or_insert_with(Session::new);
-                self.connections.insert(number, Connection { client, level, open: Default::default() });
+                self.sessions.entry(client.clone()).or_insert_with(|| vec![None; IDS]);
+                self.connections.insert(number, Connection { client, level, open: Default::default(), released: HashSet::new() });
             }
             (Direction::ToClient, PUBLISH) if frame.qos() > 0 => self.handed_over(number, frame),
             (Direction::ToServer, PUBACK | PUBREC) => self.acknowledge(number, frame),
-            (Direction::ToClient, PUBREL) => self.known.pubrels += 1,
+            (Direction::ToClient, PUBREL) => self.release(number, frame.packet_id()),
             (Direction::ToServer, PUBCOMP) => self.complete(number, frame.packet_id()),
             _ => {}
         }
@@ -122,8 +123,8 @@ impl Tap {
     pub(crate) fn tapped(&self) -> Tapped {
         let open = self.connections.values().flat_map(|c| &c.open).map(|open| open.len() as u64).sum();
         let acknowledged = AckLog { run_id: self.run_id, acknowledged: self.acknowledged.clone() };
-        let unfinished = self.sessions.values().map(|session| session.unfinished.len() as u64).sum();
-        Tapped { acknowledged, open, unfinished, ..self.known.clone() }
+        let unanswered = self.connections.values().map(|c| c.released.len() as u64).sum();
+        Tapped { acknowledged, open, unanswered, ..self.known.clone() }
     }
 
     fn handed_over(&mut self, number: usize, frame: &Frame<&[u8]>) {
@@ -143,7 +144,7 @@ impl Tap {
         }
         connection.open[usize::from(frame.qos() == 2)].push_back(frame.packet_id());
         if let Some(session) = self.sessions.get_mut(&connection.client) {
-            session.messages[usize::from(frame.packet_id())] = Some(message);
+            session[usize::from(frame.packet_id())] = Some(message);
         }
     }
 
@@ -161,27 +162,24 @@ impl Tap {
         }
         // A refusal makes the broker forget the message as well, so it counts as an acknowledgement.
         let Some(session) = self.sessions.get_mut(&connection.client) else { return };
-        if received {
-            session.unfinished.insert(id);
-        }
-        let message = session.messages[usize::from(id)].take();
+        let message = session[usize::from(id)].take();
         if let Some(Message::Stamped(publisher, sequence)) = message {
             set(&mut self.acknowledged, publisher).insert(sequence);
         }
     }
 
-    fn complete(&mut self, number: usize, id: u16) {
-        self.known.pubcomps += 1;
-        let Some(connection) = self.connections.get(&number) else { return };
-        if let Some(session) = self.sessions.get_mut(&connection.client) {
-            session.unfinished.remove(&id);
+    fn release(&mut self, number: usize, id: u16) {
+        self.known.pubrels += 1;
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.released.insert(id);
         }
     }
-}
 
-impl Session {
-    fn new() -> Session {
-        Session { messages: vec![None; IDS], unfinished: HashSet::new() }
+    fn complete(&mut self, number: usize, id: u16) {
+        self.known.pubcomps += 1;
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.released.remove(&id);
+        }
     }
 }
 
