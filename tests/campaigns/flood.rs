@@ -65,18 +65,7 @@ impl Flood {
         let names: Vec<String> = (0..plan.topics).map(|n| format!("ais/{n}")).collect();
         let checker = Checker::new(1, &names);
         let (crashes, liveness) = (0, Duration::ZERO);
-        Flood {
-            watch,
-            bridge,
-            firehose,
-            topic,
-            checker,
-            plan,
-            crashes,
-            liveness,
-            mixed: false,
-            damage_reported: false,
-        }
+        Flood { watch, bridge, firehose, topic, checker, plan, crashes, liveness, mixed: false, damage_reported: false }
     }
 
     /// Waits until messages flow in full.

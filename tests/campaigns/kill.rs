@@ -16,8 +16,7 @@ const FLOOD: Scenario = Scenario { name: "flood", rows: "C1 B3 B16 C25", run: fl
 const MOSQUITTO: Scenario = Scenario { name: "mosquitto", rows: "C1 A10", run: mosquitto };
 
 /// Every tenth run has a real broker.
-pub(crate) const SCENARIOS: &[Scenario] =
-    &[FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, MOSQUITTO];
+pub(crate) const SCENARIOS: &[Scenario] = &[FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, MOSQUITTO];
 
 /// Share of the measured maximum.
 const LOAD: f64 = 0.8;

@@ -107,7 +107,8 @@ fn run(cli: &Cli) -> Result<bool, String> {
         return Err(format!("the campaign {} is about the spool: --ack durable or spool", campaign.name()));
     }
     let seed = cli.seed.unwrap_or_else(rand::random);
-    println!("FAIRLEAD_SEED={seed} (replay: tests/campaign {} --ack {} --seed {seed})", campaign.name(), cli.ack.name());
+    let (name, ack, short) = (campaign.name(), cli.ack.name(), if cli.short { " --short" } else { "" });
+    println!("FAIRLEAD_SEED={seed} (one run again: tests/campaign {name} --ack {ack} --seed {seed}{short} --run N)");
     let known = if cli.no_journal { Vec::new() } else { journal.entries()? };
     let runner = Runner { cli, campaign, seed, commit: commit()? };
     let mut stage = None;
@@ -144,7 +145,7 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     fn scenario(&self, run: u64) -> Result<Scenario, String> {
-        let Some(name) = &self.cli.scenario else { return Ok(self.campaign.scenario(run)) };
+        let Some(name) = &self.cli.scenario else { return Ok(self.campaign.scenario(self.seed, run)) };
         let mut scenarios = self.campaign.scenarios().iter();
         scenarios.find(|s| s.name == name).copied().ok_or_else(|| format!("no scenario {name}; --list names them"))
     }

@@ -41,10 +41,10 @@ impl Campaign {
         }
     }
 
-    /// The scenario of a run: all in turn.
-    pub(crate) fn scenario(self, run: u64) -> Scenario {
+    /// The scenario of a run: all in turn, and the seed says which comes first.
+    pub(crate) fn scenario(self, seed: u64, run: u64) -> Scenario {
         let scenarios = self.scenarios();
-        scenarios[(run % scenarios.len() as u64) as usize]
+        scenarios[(seed.wrapping_add(run) % scenarios.len() as u64) as usize]
     }
 
     pub(crate) fn name(self) -> &'static str {

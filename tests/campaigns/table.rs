@@ -39,8 +39,19 @@ pub(crate) fn summary(entries: &[Entry]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
     table.set_header([
-        "campaign", "scenario", "commit", "ack", "runs", "red", "published", "acknowledged", "lost", "duplicates",
-        "crashes", "slowest, ms", "seconds",
+        "campaign",
+        "scenario",
+        "commit",
+        "ack",
+        "runs",
+        "red",
+        "published",
+        "acknowledged",
+        "lost",
+        "duplicates",
+        "crashes",
+        "slowest, ms",
+        "seconds",
     ]);
     for (key, row) in rows {
         let numbers = [row.runs, row.red, row.published, row.acked, row.lost, row.duplicates, row.crashes];

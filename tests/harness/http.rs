@@ -33,7 +33,8 @@ pub fn get(port: u16, path: &str) -> Option<Response> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     // A process that is killed while it answers leaves half an answer, which is none.
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
     if length.is_some_and(|length: usize| length != body.len()) {
         return None;
     }
@@ -85,7 +86,9 @@ impl Metrics {
         let ended = sum(metric::DELIVERED) + sum(metric::DEAD_LETTERED) + sum(metric::DROPPED);
         let (suppressed, pending) = (sum(metric::SUPPRESSED), sum(metric::PENDING));
         (came != ended + suppressed + pending).then(|| {
-            format!("the ledger of route {route}: {came} came, {ended} ended, {suppressed} suppressed, {pending} pending")
+            format!(
+                "the ledger of route {route}: {came} came, {ended} ended, {suppressed} suppressed, {pending} pending"
+            )
         })
     }
 

@@ -105,7 +105,8 @@ impl Tap {
             (Direction::ToServer, CONNECT) => {
                 let (client, level) = (frame.client_id(), frame.level());
                 self.sessions.entry(client.clone()).or_insert_with(|| vec![None; IDS]);
-                self.connections.insert(number, Connection { client, level, open: Default::default(), released: HashSet::new() });
+                self.connections
+                    .insert(number, Connection { client, level, open: Default::default(), released: HashSet::new() });
             }
             (Direction::ToClient, PUBLISH) if frame.qos() > 0 => self.handed_over(number, frame),
             (Direction::ToServer, PUBACK | PUBREC) => self.acknowledge(number, frame),
