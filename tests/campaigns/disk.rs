@@ -50,7 +50,7 @@ fn flowing(stage: &Stage, image: &Image, rate: f64) -> Flood {
 }
 
 fn plan(image: &Image, rate: f64) -> Plan {
-    Plan { rate, window: WINDOW, topics: 1000, engine: "", spool: Some(spool(image)) }
+    Plan { rate, window: WINDOW, topics: 1000, source: "", engine: "", spool: Some(spool(image)) }
 }
 
 /// Waits until nothing is acknowledged any more: the window is full.

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) window: u64,
     /// MQTT topics.
     pub(crate) topics: u32,
+    /// Further lines of `[[source]]`.
+    pub(crate) source: &'static str,
     /// Further lines of `[engine]`.
     pub(crate) engine: &'static str,
     /// Where the spool lies.
@@ -60,7 +62,8 @@ impl Flood {
         let (rate, topics) = (format!("{:.0}", plan.rate), plan.topics.to_string());
         let firehose = Loadgen::firehose(&["--seconds", SECONDS, "--rate", &rate, "--topics", &topics]);
         let config = stage.config(firehose.url(), &topic, plan.spool.as_deref(), plan.engine);
-        let mut bridge = Fairlead::start(&config.source(&format!("receive_maximum = {}", plan.window)));
+        let mut bridge =
+            Fairlead::start(&config.source(&format!("receive_maximum = {}\n{}", plan.window, plan.source)));
         let watch = Watch::start(bridge.admin(), bridge.process().id());
         let names: Vec<String> = (0..plan.topics).map(|n| format!("ais/{n}")).collect();
         let checker = Checker::new(1, &names);

@@ -33,7 +33,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 /// A load that leaves the machine room, so that what is seen is the fault and not the load.
 fn plan() -> Plan {
-    Plan { rate: 20_000.0, window: 5000, topics: 1000, engine: "", spool: None }
+    Plan { rate: 20_000.0, window: 5000, topics: 1000, source: "", engine: "", spool: None }
 }
 
 fn flowing(stage: &Stage) -> Flood {
@@ -117,8 +117,9 @@ fn far(stage: &mut Stage, dice: &mut Dice) -> Outcome {
 }
 
 fn queue_full(stage: &mut Stage, dice: &mut Dice) -> Outcome {
-    // The queue of librdkafka follows from the budget.
-    let mut flood = Flood::start(stage, Plan { engine: "memory = \"1MiB\"", ..plan() });
+    // The queue of librdkafka is bounded by the budget, which is less than a window here.
+    let (source, engine) = ("max_packet = \"64KiB\"", "memory = \"1MiB\"");
+    let mut flood = Flood::start(stage, Plan { source, engine, ..plan() });
     flood.full_flow();
     let span = dice.span(1000..5000);
     let before = flood.bridge.process().cpu();

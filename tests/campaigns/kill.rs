@@ -23,7 +23,8 @@ const LOAD: f64 = 0.8;
 
 fn flood(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     let rate = stage.maximum() * LOAD;
-    let mut flood = Flood::start(stage, Plan { rate, window: 20_000, topics: 1000, engine: "", spool: None });
+    let mut flood =
+        Flood::start(stage, Plan { rate, window: 20_000, topics: 1000, source: "", engine: "", spool: None });
     flood.full_flow();
     let flap = Flap::thrown(dice);
     flood.mixed = flap != Flap::Calm;

@@ -8,6 +8,7 @@ use crate::{
     dice::Dice,
     flap::Flap,
     fleet::{CLIENT, Fleet, Plan},
+    flood::{self, Flood},
     outcome::Outcome,
     scenario::Scenario,
     stage::{LIMIT, Stage},
@@ -30,6 +31,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "identifiers-reused", rows: "A11 A8 A9", run: identifiers_reused },
     Scenario { name: "retained", rows: "A18", run: retained },
     Scenario { name: "taken-over", rows: "A21", run: taken_over },
+    Scenario { name: "many-topics", rows: "A24", run: many_topics },
     Scenario { name: "publishers-cut", rows: "A1 A8", run: publishers_cut },
     Scenario { name: "storm", rows: "A1 A2 A3 A4", run: storm },
 ];
@@ -261,6 +263,18 @@ fn taken_over(stage: &mut Stage, dice: &mut Dice) -> Outcome {
         pause(dice.span(10..1500));
     }
     finish(fleet, stage)
+}
+
+/// A new topic with nearly every message, from the firehose, since mosquitto would have to keep them all. The bound on
+/// memory is that of every run.
+fn many_topics(stage: &mut Stage, dice: &mut Dice) -> Outcome {
+    let topics = dice.number(100_000..300_000) as u32;
+    let plan = flood::Plan { rate: 60_000.0, window: 8192, topics, source: "", engine: "", spool: None };
+    let mut flood = Flood::start(stage, plan);
+    flood.full_flow();
+    pause(dice.span(2000..6000));
+    flood.live(stage);
+    flood.finish(stage)
 }
 
 fn publishers_cut(stage: &mut Stage, dice: &mut Dice) -> Outcome {

@@ -21,7 +21,8 @@ const MEBIBYTES: u64 = 1024;
 
 fn flowing(stage: &Stage, image: &Image) -> Flood {
     let spool = Some(image.path().join("spool"));
-    let mut flood = Flood::start(stage, Plan { rate: 50_000.0, window: 5000, topics: 1000, engine: "", spool });
+    let mut flood =
+        Flood::start(stage, Plan { rate: 50_000.0, window: 5000, topics: 1000, source: "", engine: "", spool });
     flood.full_flow();
     flood
 }

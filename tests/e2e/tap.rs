@@ -7,7 +7,7 @@ use std::{
 };
 
 use fairlead_loadgen::stamp::{STAMP_LEN, Stamp};
-use fairlead_tests::{Direction, Image, Metrics, Proxy, Shutdown, Tapped, now, wait_until, wire};
+use fairlead_tests::{Direction, Image, Metrics, Proxy, Shutdown, Tapped, during, now, wait_until, wire};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -156,6 +156,34 @@ fn imbalance_of_a_ledger_is_found() {
     assert_eq!(scrape(7, 1).imbalance(), None);
     assert!(scrape(6, 1).imbalance().is_some_and(|text| text.contains("ais/#")));
     assert!(scrape(7, 0).imbalance().is_some());
+}
+
+/// The faults of a disk that a process goes on under.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn disk_image_is_filled_frozen_and_forbidden() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: no disk image can be mounted");
+        return;
+    }
+    let image = Image::mount(32);
+    let path = image.path().join("file");
+    image.fill(0);
+    let full = std::fs::write(&path, [0; 1 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    image.make_room();
+    std::fs::write(&path, [0; 1 << 20]).unwrap();
+    image.freeze();
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || std::fs::write(path, b"late")
+    });
+    during(Duration::from_millis(200), || assert!(!writer.is_finished(), "a write goes through a frozen disk"));
+    image.thaw();
+    writer.join().unwrap().unwrap();
+    let open = std::fs::File::options().append(true).open(&path).unwrap();
+    image.forbid_writes();
+    assert!((&open).write_all(b"x").and_then(|()| open.sync_all()).is_err(), "a write to a read-only disk");
 }
 
 /// Needs root, which `tests/run` may not be.
