@@ -20,14 +20,14 @@ use crate::{
 };
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "full", rows: "C12 C13 C27", run: full },
-    Scenario { name: "slow", rows: "C19", run: slow },
-    Scenario { name: "read-only", rows: "C15 C21", run: read_only },
-    Scenario { name: "truncated", rows: "C17", run: truncated },
-    Scenario { name: "deleted", rows: "C11 C18", run: deleted },
-    Scenario { name: "flipped", rows: "C7 C9", run: flipped },
-    Scenario { name: "cursor-lost", rows: "C10", run: cursor_lost },
-    Scenario { name: "two-processes", rows: "C23", run: two_processes },
+    Scenario { name: "full", rows: "C12 C13 C27", long: false, run: full },
+    Scenario { name: "slow", rows: "C19", long: false, run: slow },
+    Scenario { name: "read-only", rows: "C15 C21", long: false, run: read_only },
+    Scenario { name: "truncated", rows: "C17", long: false, run: truncated },
+    Scenario { name: "deleted", rows: "C11 C18", long: false, run: deleted },
+    Scenario { name: "flipped", rows: "C7 C9", long: false, run: flipped },
+    Scenario { name: "cursor-lost", rows: "C10", long: false, run: cursor_lost },
+    Scenario { name: "two-processes", rows: "C23", long: false, run: two_processes },
 ];
 
 /// Size of the disk.

@@ -16,19 +16,19 @@ use crate::{
 };
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "freeze", rows: "B3", run: freeze },
-    Scenario { name: "restart", rows: "B2 B21", run: restart },
-    Scenario { name: "answers-lost", rows: "B16", run: answers_lost },
-    Scenario { name: "too-few-replicas", rows: "B5", run: too_few_replicas },
-    Scenario { name: "flapping", rows: "B3 C25", run: flapping },
-    Scenario { name: "slow", rows: "B17", run: slow },
-    Scenario { name: "far", rows: "B17", run: far },
-    Scenario { name: "queue-full", rows: "B14", run: queue_full },
-    Scenario { name: "more-partitions", rows: "B8", run: more_partitions },
-    Scenario { name: "too-large", rows: "B6", run: too_large },
-    Scenario { name: "down-at-start", rows: "B1", run: down_at_start },
-    Scenario { name: "topic-deleted", rows: "B7 B19", run: topic_deleted },
-    Scenario { name: "storm", rows: "B2 B3 B5 B16", run: storm },
+    Scenario { name: "freeze", rows: "B3", long: false, run: freeze },
+    Scenario { name: "restart", rows: "B2 B21", long: false, run: restart },
+    Scenario { name: "answers-lost", rows: "B16", long: false, run: answers_lost },
+    Scenario { name: "too-few-replicas", rows: "B5", long: false, run: too_few_replicas },
+    Scenario { name: "flapping", rows: "B3 C25", long: false, run: flapping },
+    Scenario { name: "slow", rows: "B17", long: false, run: slow },
+    Scenario { name: "far", rows: "B17", long: false, run: far },
+    Scenario { name: "queue-full", rows: "B14", long: false, run: queue_full },
+    Scenario { name: "more-partitions", rows: "B8", long: false, run: more_partitions },
+    Scenario { name: "too-large", rows: "B6", long: false, run: too_large },
+    Scenario { name: "down-at-start", rows: "B1", long: false, run: down_at_start },
+    Scenario { name: "topic-deleted", rows: "B7 B19", long: false, run: topic_deleted },
+    Scenario { name: "storm", rows: "B2 B3 B5 B16", long: false, run: storm },
 ];
 
 /// A load that leaves the machine room, so that what is seen is the fault and not the load.

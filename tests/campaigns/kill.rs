@@ -12,8 +12,8 @@ use crate::{
     stage::Stage,
 };
 
-const FLOOD: Scenario = Scenario { name: "flood", rows: "C1 B3 B16 C25", run: flood };
-const MOSQUITTO: Scenario = Scenario { name: "mosquitto", rows: "C1 A10", run: mosquitto };
+const FLOOD: Scenario = Scenario { name: "flood", rows: "C1 B3 B16 C25", long: false, run: flood };
+const MOSQUITTO: Scenario = Scenario { name: "mosquitto", rows: "C1 A10", long: false, run: mosquitto };
 
 /// Every tenth run has a real broker.
 pub(crate) const SCENARIOS: &[Scenario] = &[FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, FLOOD, MOSQUITTO];

@@ -63,7 +63,7 @@ struct Cli {
     /// Every run is of this scenario
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// No fault lasts longer than 2.5 s
+    /// No fault lasts longer than 2.5 s, and no scenario takes long
     #[arg(long)]
     short: bool,
     /// Where runs are appended to
@@ -145,7 +145,7 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     fn scenario(&self, run: u64) -> Result<Scenario, String> {
-        let Some(name) = &self.cli.scenario else { return Ok(self.campaign.scenario(self.seed, run)) };
+        let Some(name) = &self.cli.scenario else { return Ok(self.campaign.scenario(self.seed, run, self.cli.short)) };
         let mut scenarios = self.campaign.scenarios().iter();
         scenarios.find(|s| s.name == name).copied().ok_or_else(|| format!("no scenario {name}; --list names them"))
     }

@@ -11,9 +11,9 @@ use crate::{
 };
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "kafka-away", rows: "C3", run: kafka_away },
-    Scenario { name: "kafka-there", rows: "C3", run: kafka_there },
-    Scenario { name: "while-draining", rows: "C3 C5", run: while_draining },
+    Scenario { name: "kafka-away", rows: "C3", long: false, run: kafka_away },
+    Scenario { name: "kafka-there", rows: "C3", long: false, run: kafka_there },
+    Scenario { name: "while-draining", rows: "C3 C5", long: false, run: while_draining },
 ];
 
 /// Size of the disk.

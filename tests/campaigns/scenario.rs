@@ -11,6 +11,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// The rows of the failure list that it covers.
     pub(crate) rows: &'static str,
+    /// Takes longer than campaigns have that are to be short, whatever its faults last.
+    pub(crate) long: bool,
     pub(crate) run: fn(&mut Stage, &mut Dice) -> Outcome,
 }
 
@@ -42,8 +44,9 @@ impl Campaign {
     }
 
     /// The scenario of a run: all in turn, and the seed says which comes first.
-    pub(crate) fn scenario(self, seed: u64, run: u64) -> Scenario {
-        let scenarios = self.scenarios();
+    pub(crate) fn scenario(self, seed: u64, run: u64, short: bool) -> Scenario {
+        let fits = |scenario: &&Scenario| !(short && scenario.long);
+        let scenarios: Vec<Scenario> = self.scenarios().iter().filter(fits).copied().collect();
         scenarios[(seed.wrapping_add(run) % scenarios.len() as u64) as usize]
     }
 

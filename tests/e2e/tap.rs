@@ -169,10 +169,10 @@ fn disk_image_is_filled_frozen_and_forbidden() {
     let image = Image::mount(32);
     let path = image.path().join("file");
     image.fill(0);
-    let full = std::fs::write(&path, [0; 1 << 20]).unwrap_err();
+    let full = std::fs::write(&path, vec![0; 1 << 20]).unwrap_err();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     image.make_room();
-    std::fs::write(&path, [0; 1 << 20]).unwrap();
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
     image.freeze();
     let writer = std::thread::spawn({
         let path = path.clone();

@@ -35,7 +35,7 @@ pub(crate) enum Notes {
     /// Each packet.
     Packets(Mutex<Vec<Packet>>),
     /// The messages that were acknowledged.
-    Tap(Mutex<Tap>),
+    Tap(Mutex<Box<Tap>>),
 }
 
 impl Notes {

@@ -105,7 +105,7 @@ impl Proxy {
     /// When no port is free.
     #[must_use]
     pub fn tapped(target: u16, run_id: u32) -> Proxy {
-        Proxy::with(target, Notes::Tap(Mutex::new(Tap::new(run_id))))
+        Proxy::with(target, Notes::Tap(Mutex::new(Box::new(Tap::new(run_id)))))
     }
 
     fn with(target: u16, notes: Notes) -> Proxy {
