@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Longest start, restart or stop of the server.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// A server and its data.
 #[derive(Debug)]
