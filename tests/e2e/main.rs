@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "figures of a test, shown by --nocapture")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod campaigns;
 mod config_faults;
 mod crash;
 mod demo;
@@ -19,4 +20,5 @@ mod overlaps;
 mod scene;
 mod shutdown;
 mod subscriptions;
+mod tap;
 mod tidy;

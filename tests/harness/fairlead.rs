@@ -39,6 +39,8 @@ pub struct Config {
     pub route: String,
     /// Lines of `[engine]`.
     pub engine: String,
+    /// Lines of `[spool]`; empty leaves the table out.
+    pub spool: String,
 }
 
 impl Config {
@@ -54,6 +56,7 @@ impl Config {
             kafka: String::new(),
             route: String::new(),
             engine: String::new(),
+            spool: String::new(),
         }
     }
 
@@ -85,14 +88,22 @@ impl Config {
         self
     }
 
+    /// With lines of `[spool]`.
+    #[must_use]
+    pub fn spool(mut self, lines: &str) -> Config {
+        self.spool = lines.to_owned();
+        self
+    }
+
     /// The file, with the port of the admin endpoint. Unless a further line of `[[source]]` says otherwise, the broker's
     /// `$SYS` topics are not watched, so that tests see the connections of sessions alone.
     #[must_use]
     pub fn toml(&self, admin: u16) -> String {
         let sys = if self.source.contains("sys = ") { "" } else { "sys = false" };
+        let spool = if self.spool.is_empty() { String::new() } else { format!("[spool]\n{}\n", self.spool) };
         format!(
             "[[source]]\nname = \"harbour\"\nurl = {:?}\n{}\n{sys}\n[kafka]\nbrokers = \"{}\"\n{}\n\
-             [[route]]\nfrom = \"{}\"\ntopic = \"{}\"\n{}\n[engine]\n{}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n",
+             [[route]]\nfrom = \"{}\"\ntopic = \"{}\"\n{}\n[engine]\n{}\n{spool}[admin]\nlisten = \"127.0.0.1:{admin}\"\n",
             self.urls, self.source, self.brokers, self.kafka, self.from, self.topic, self.route, self.engine
         )
     }
@@ -201,6 +212,12 @@ impl Fairlead {
     pub fn restart_with(&mut self, config: &Config) {
         self.folder.write("fairlead.toml", &config.toml(self.admin));
         self.restart();
+    }
+
+    /// Its folder: configuration, log, and what it remembers over a restart.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The port of the admin endpoint.
@@ -343,11 +360,13 @@ pub fn fairlead_path() -> PathBuf {
     binary("FAIRLEAD_BIN", "fairlead")
 }
 
-/// Where a binary under test is: named by the environment, or beside the test's own in the target folder.
+/// Where a binary under test is: named by the environment, or in the target folder of the running test or campaign.
 pub(crate) fn binary(variable: &str, name: &str) -> PathBuf {
     let beside = || {
-        let test = env::current_exe().expect("the test's own path");
-        test.parent().and_then(Path::parent).expect("target/PROFILE/deps").join(name)
+        let own = env::current_exe().expect("the program's own path");
+        let folder = own.parent().expect("target/PROFILE, or deps in it");
+        let folder = if folder.ends_with("deps") { folder.parent().expect("target/PROFILE") } else { folder };
+        folder.join(name)
     };
     let path = env::var_os(variable).map_or_else(beside, PathBuf::from);
     assert!(path.exists(), "{} does not exist: `cargo test --workspace` builds it, or set {variable}", path.display());

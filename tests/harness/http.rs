@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::fairlead::metric;
+
 /// Longest answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -30,6 +32,12 @@ pub fn get(port: u16, path: &str) -> Option<Response> {
     stream.read_to_string(&mut text).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
+    // A process that is killed while it answers leaves half an answer, which is none.
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    if length.is_some_and(|length: usize| length != body.len()) {
+        return None;
+    }
     Some(Response { status, body: body.to_owned() })
 }
 
@@ -57,6 +65,31 @@ impl Metrics {
         let fits = |have: &BTreeMap<String, String>| labels.iter().all(|(k, v)| have.get(*k).is_some_and(|h| h == v));
         let mut values = self.samples.iter().filter(|(n, l, _)| n == name && fits(l)).map(|(_, _, value)| *value);
         values.next().map(|first| first + values.sum::<f64>())
+    }
+
+    /// How the ledger of a route fails to balance, if one does. `None` also where this scrape may be in the middle of a
+    /// turn.
+    #[must_use]
+    pub fn imbalance(&self) -> Option<String> {
+        if self.sum(metric::APPROXIMATE, &[]) == Some(1.0) {
+            return None;
+        }
+        let routes = self.samples.iter().filter(|(name, _, _)| name == metric::RECEIVED);
+        let unbalanced = routes.filter_map(|(_, labels, _)| self.imbalance_of(labels["route"].as_str())).next();
+        let denied = (self.sum(metric::BALANCED, &[]) != Some(1.0)).then(|| format!("{} is not 1", metric::BALANCED));
+        unbalanced.or(denied)
+    }
+
+    fn imbalance_of(&self, route: &str) -> Option<String> {
+        let sum = |name| self.sum(name, &[("route", route)]).unwrap_or(0.0);
+        let came = sum(metric::RECEIVED) + sum(metric::RECOVERED);
+        let ended = sum(metric::DELIVERED) + sum(metric::DEAD_LETTERED) + sum(metric::DROPPED);
+        let (suppressed, pending) = (sum(metric::SUPPRESSED), sum(metric::PENDING));
+        (came != ended + suppressed + pending).then(|| {
+            format!(
+                "the ledger of route {route}: {came} came, {ended} ended, {suppressed} suppressed, {pending} pending"
+            )
+        })
     }
 
     /// Every sample: name, labels, value.

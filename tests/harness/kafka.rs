@@ -4,10 +4,12 @@ use std::{ops::Deref, path::PathBuf, sync::OnceLock, time::Duration};
 
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
-use crate::{kafka_client::KafkaClient, port::free_port, process::Process, scratch::Scratch, wait::wait_until};
+use crate::{
+    kafka_client::KafkaClient, port::free_port, process::Process, proxy::Proxy, scratch::Scratch, wait::wait_until,
+};
 
 /// Longest start, restart or stop of the server.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// A server and its data.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub struct Kafka {
     // Dropped before the folder, because it shows its log where a test has failed.
     process: Option<Process>,
     client: KafkaClient,
+    proxy: Option<Proxy>,
     folder: Scratch,
 }
 
@@ -31,6 +34,21 @@ impl Kafka {
         kafka
     }
 
+    /// A server of one's own with a second listener, whose advertised address is a [`Kafka::proxy`].
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_behind_proxy() -> Kafka {
+        let port = free_port();
+        let proxy = Proxy::plain(port);
+        let mut kafka = Kafka::formatted(&[("PROXIED", port, proxy.port())]);
+        kafka.proxy = Some(proxy);
+        kafka.restart();
+        kafka
+    }
+
     /// A server that is configured but not started: its address refuses connections.
     ///
     /// # Panics
@@ -38,17 +56,34 @@ impl Kafka {
     /// When the storage cannot be formatted.
     #[must_use]
     pub fn prepared() -> Kafka {
+        Kafka::formatted(&[])
+    }
+
+    /// `more`: further listeners by name, with the port that each listens on and the one that it names to clients.
+    fn formatted(more: &[(&str, u16, u16)]) -> Kafka {
         let (port, controller) = (free_port(), free_port());
         let client = KafkaClient::new(format!("127.0.0.1:{port}"));
-        let kafka = Kafka { folder: Scratch::new("kafka"), client, process: None };
-        let data = kafka.folder.path().join("data");
+        let kafka = Kafka { folder: Scratch::new("kafka"), client, proxy: None, process: None };
+        let listener = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
+        let (mut listeners, mut map) = (vec![listener("PLAINTEXT", port)], "PLAINTEXT:PLAINTEXT".to_owned());
+        let mut advertised = listeners.clone();
+        for (name, port, named) in more {
+            listeners.push(listener(name, *port));
+            advertised.push(listener(name, *named));
+            map += &format!(",{name}:PLAINTEXT");
+        }
+        listeners.push(listener("CONTROLLER", controller));
         let properties = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             listeners={}\n\
+             advertised.listeners={}\n\
+             listener.security.protocol.map={map},CONTROLLER:PLAINTEXT\n\
+             inter.broker.listener.name=PLAINTEXT\n\
              log.dirs={}\n\
+             log.segment.delete.delay.ms=1000\n\
              auto.create.topics.enable=false\n\
              offsets.topic.replication.factor=1\n\
              transaction.state.log.replication.factor=1\n\
@@ -58,7 +93,9 @@ impl Kafka {
              log.cleaner.enable=false\n\
              broker.heartbeat.interval.ms=500\n\
              broker.session.timeout.ms=3000\n",
-            data.display()
+            listeners.join(","),
+            advertised.join(","),
+            kafka.folder.path().join("data").display()
         );
         let properties = kafka.folder.write("server.properties", &properties);
         let mut format = java("128m", "kafka.tools.StorageTool");
@@ -66,6 +103,16 @@ impl Kafka {
         let mut format = Process::spawn("StorageTool", format, &kafka.log());
         assert_eq!(format.wait(START), 0, "Kafka's storage is formatted");
         kafka
+    }
+
+    /// The proxy of [`Kafka::start_behind_proxy`]: who bootstraps from it talks to Kafka through it alone.
+    ///
+    /// # Panics
+    ///
+    /// When the server was started without one.
+    #[must_use]
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("Kafka was started behind a proxy")
     }
 
     /// The server that tests share, each with topics of its own. It lives as long as the test process.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures_lite::future::block_on;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
-    message::Headers,
+    message::{BorrowedMessage, Headers},
 };
 
 use crate::wait::{now, wait_for, wait_until};
@@ -111,6 +111,17 @@ impl KafkaClient {
         assert!(answer.iter().all(Result::is_ok), "topic {name} is altered: {answer:?}");
     }
 
+    /// Raises the number of partitions of a topic.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn add_partitions(&self, name: &str, partitions: usize) {
+        let change = NewPartitions::new(name, partitions);
+        let answer = block_on(self.admin().create_partitions([&change], &options())).expect("add partitions");
+        assert!(answer.iter().all(Result::is_ok), "topic {name} has more partitions: {answer:?}");
+    }
+
     /// Partitions of a topic that have a leader; `None` where there is no such topic.
     #[must_use]
     pub fn partitions(&self, name: &str) -> Option<i32> {
@@ -160,6 +171,18 @@ impl KafkaClient {
         self.records(topic, 0, REQUEST)
     }
 
+    /// Shows every record that a topic holds now, in the order of each partition, without keeping any.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka does not answer.
+    #[track_caller]
+    pub fn visit(&self, topic: &str, show: impl FnMut(&BorrowedMessage<'_>)) {
+        let consumer = self.consumer();
+        let ends = wait_for(REQUEST, &format!("end offsets of {topic}"), || self.try_end_offsets(&consumer, topic));
+        visit(&consumer, topic, &ends, show);
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("group.id", "fairlead-tests");
@@ -198,25 +221,31 @@ fn options() -> AdminOptions {
 /// Reads a topic from the beginning to `ends`.
 #[track_caller]
 fn read(consumer: &BaseConsumer, topic: &str, ends: &[i64]) -> Vec<Record> {
+    let mut records = Vec::new();
+    visit(consumer, topic, ends, |message| records.push(record(message)));
+    records.sort_by_key(|r| (r.partition, r.offset));
+    records
+}
+
+/// Shows a topic from the beginning to `ends`.
+#[track_caller]
+fn visit(consumer: &BaseConsumer, topic: &str, ends: &[i64], mut show: impl FnMut(&BorrowedMessage<'_>)) {
     let mut assignment = TopicPartitionList::new();
     for partition in (0..).take(ends.len()) {
         assignment.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
     }
     consumer.assign(&assignment).expect("an assignment");
     let mut open = ends.len();
-    let mut records = Vec::new();
     while open > 0 {
         match consumer.poll(REQUEST).expect("a record before the end of the partition") {
-            Ok(message) => records.push(record(&message)),
+            Ok(message) if message.offset() < ends[message.partition().cast_unsigned() as usize] => show(&message),
+            Ok(_) => {}
             Err(KafkaError::PartitionEOF(_)) => open -= 1,
             // The server has just been restarted.
             Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure)) => {}
             Err(e) => panic!("consuming {topic}: {e}"),
         }
     }
-    records.sort_by_key(|r| (r.partition, r.offset));
-    records.retain(|r| r.offset < ends[r.partition.cast_unsigned() as usize]);
-    records
 }
 
 fn record(message: &impl Message) -> Record {

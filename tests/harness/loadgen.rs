@@ -2,6 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use fairlead_loadgen::{
+    ledger::{AckLog, Expectation},
+    output::read_json,
+};
 use serde_json::Value;
 
 use crate::{fairlead::binary, kafka_client::KafkaClient, port::free_port, process::Process, scratch::Scratch};
@@ -79,6 +83,26 @@ impl Loadgen {
         self.result()
     }
 
+    /// What it sent, once it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When there is no result.
+    #[must_use]
+    pub fn sent(&self) -> Expectation {
+        read_json(&self.path("result.json"), "result of fairlead-loadgen").expect("a result")
+    }
+
+    /// What was acknowledged to it, once it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When there is no log of acknowledgements.
+    #[must_use]
+    pub fn acknowledged(&self) -> AckLog {
+        AckLog::load(&self.path("acks.json")).expect("a log of acknowledgements")
+    }
+
     /// `verify`: everything that this run sent is in a Kafka topic as it was sent, keyed by its MQTT topic, in order for
     /// each MQTT topic on first occurrence, and with at most so many duplicates. Returns the report.
     ///
@@ -122,7 +146,7 @@ impl Loadgen {
         let mut process = spawn(&args, &self.path("verify.log"));
         let code = process.wait(VERIFY);
         assert!(self.path("report.json").exists(), "fairlead-loadgen verify:\n{}", process.log());
-        (code, read_json(&self.path("report.json")))
+        (code, read_json(&self.path("report.json"), "report of a verification").expect("a report"))
     }
 
     fn start(folder: Scratch, url: String, args: &[&str]) -> Loadgen {
@@ -135,7 +159,7 @@ impl Loadgen {
 
     #[track_caller]
     fn result(&self) -> Value {
-        read_json(&self.path("result.json"))
+        read_json(&self.path("result.json"), "result of fairlead-loadgen").expect("a result")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -147,12 +171,6 @@ fn spawn(args: &[&str], log: &std::path::Path) -> Process {
     let mut command = Process::command(binary("FAIRLEAD_LOADGEN_BIN", "fairlead-loadgen"));
     command.args(args).env("NO_COLOR", "1");
     Process::spawn("fairlead-loadgen", command, log)
-}
-
-#[track_caller]
-fn read_json(path: &std::path::Path) -> Value {
-    let text = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_slice(&text).expect("JSON")
 }
 
 /// The files of recorded AIS sentences, in `FAIRLEAD_AIS_DIR` or beside the workspace; `None` in a plain clone.

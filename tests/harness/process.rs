@@ -145,6 +145,12 @@ impl Process {
         fs::read_dir(self.proc_path("task")).expect("/proc/PID/task").count()
     }
 
+    /// Its process identifier.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(self.proc_path(file)).unwrap_or_else(|e| panic!("{} is gone: {e}", self.name))
     }

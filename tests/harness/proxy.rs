@@ -1,8 +1,8 @@
-//! A TCP proxy that does to a connection what networks do, and notes the MQTT packets that pass.
+//! A TCP proxy that does to a connection what networks do. One that stands before an MQTT broker notes the packets that
+//! pass, or holds the acknowledgements of stamped messages in a [`Tap`].
 
 use std::{
     collections::VecDeque,
-    io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -12,19 +12,14 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    wait::{pause, wait_for},
-    wire::{self, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL},
-};
+use rustix::net::sockopt::set_socket_linger;
 
-/// Time after which a blocked read looks whether the proxy has been stopped or its fault has changed.
-const LOOK: Duration = Duration::from_millis(20);
-/// Time between two bytes of a slicer: without it the receiver reads many at once.
-const SLICE: Duration = Duration::from_micros(50);
-/// Bytes moved at a time.
-const CHUNK: usize = 64 * 1024;
-/// Most packets noted: far above what any test sends, and a bound all the same.
-const NOTED: usize = 4_000_000;
+use crate::{
+    notes::{Notes, Packet},
+    pump::{LOOK, Pump},
+    tap::{Tap, Tapped},
+    wait::{pause, wait_for},
+};
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,32 +30,17 @@ pub enum Direction {
     ToServer,
 }
 
-/// A PUBLISH of QoS 1 or 2 or an acknowledgement that passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// Number of the connection, from 0.
-    pub connection: usize,
-    /// Which way it went.
-    pub direction: Direction,
-    /// Packet type, as in [`wire`].
-    pub kind: u8,
-    /// Whether the DUP flag of a PUBLISH is set.
-    pub dup: bool,
-    /// Packet identifier.
-    pub id: u16,
-}
-
 /// What the proxy does to bytes of one direction.
 #[derive(Clone, Copy, Debug, Default)]
-struct Fault {
+pub(crate) struct Fault {
     /// Hold everything back: nothing is read, nothing is closed.
-    hole: bool,
+    pub(crate) hole: bool,
     /// Write single bytes.
-    slice: bool,
-    /// Wait before each chunk.
-    delay: Duration,
+    pub(crate) slice: bool,
+    /// Hand everything on so much later.
+    pub(crate) delay: Duration,
     /// Most bytes a second; 0 is no limit.
-    bandwidth: usize,
+    pub(crate) bandwidth: usize,
 }
 
 /// A proxy on 127.0.0.1. Dropping it closes every connection.
@@ -71,8 +51,9 @@ pub struct Proxy {
     acceptor: Option<JoinHandle<()>>,
 }
 
+/// What the threads of a proxy have in common.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     target: SocketAddr,
     stop: AtomicBool,
     connections: AtomicUsize,
@@ -80,19 +61,54 @@ struct Shared {
     faults: [Mutex<Fault>; 2],
     /// Bytes after which each of the next connections is cut, by [`Direction`].
     cuts: [Mutex<VecDeque<usize>>; 2],
-    /// The open connections: the sockets of client and server.
-    open: Mutex<Vec<(TcpStream, TcpStream)>>,
-    packets: Mutex<Vec<Packet>>,
+    open: Mutex<Vec<Arc<Link>>>,
+    pub(crate) notes: Notes,
+}
+
+/// Both sockets of one connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) client: TcpStream,
+    pub(crate) server: TcpStream,
+    /// The pumps are to let go of it, so that the kernel sends RST.
+    resetting: AtomicBool,
+    /// Directions that have ended.
+    ended: AtomicUsize,
 }
 
 impl Proxy {
-    /// A proxy before the server at a port of 127.0.0.1.
+    /// A proxy before the MQTT broker at a port of 127.0.0.1, which notes packets.
     ///
     /// # Panics
     ///
     /// When no port is free.
     #[must_use]
     pub fn start(target: u16) -> Proxy {
+        Proxy::with(target, Notes::packets())
+    }
+
+    /// A proxy that looks at nothing, for any protocol.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    #[must_use]
+    pub fn plain(target: u16) -> Proxy {
+        Proxy::with(target, Notes::Nothing)
+    }
+
+    /// A proxy between an MQTT broker and a bridge, which knows what the bridge has acknowledged of a run of the load
+    /// generator.
+    ///
+    /// # Panics
+    ///
+    /// When no port is free.
+    #[must_use]
+    pub fn tapped(target: u16, run_id: u32) -> Proxy {
+        Proxy::with(target, Notes::Tap(Mutex::new(Box::new(Tap::new(run_id)))))
+    }
+
+    fn with(target: u16, notes: Notes) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         listener.set_nonblocking(true).expect("a socket option");
@@ -103,7 +119,7 @@ impl Proxy {
             faults: Default::default(),
             cuts: Default::default(),
             open: Mutex::default(),
-            packets: Mutex::default(),
+            notes,
         });
         let acceptor = std::thread::spawn({
             let shared = Arc::clone(&shared);
@@ -151,7 +167,7 @@ impl Proxy {
         self.shared.change(direction, |fault| fault.hole = on);
     }
 
-    /// Waits before each chunk.
+    /// Hands everything on so much later.
     pub fn delay(&self, direction: Direction, delay: Duration) {
         self.shared.change(direction, |fault| fault.delay = delay);
     }
@@ -163,25 +179,36 @@ impl Proxy {
 
     /// Sends FIN to the receivers of one direction on every open connection; the other direction stays open.
     pub fn half_close(&self, direction: Direction) {
-        for (client, server) in self.shared.open.lock().expect("unpoisoned").iter() {
+        for link in self.shared.open.lock().expect("unpoisoned").iter() {
             let _ = match direction {
-                Direction::ToClient => client.shutdown(Shutdown::Write),
-                Direction::ToServer => server.shutdown(Shutdown::Write),
+                Direction::ToClient => link.client.shutdown(Shutdown::Write),
+                Direction::ToServer => link.server.shutdown(Shutdown::Write),
             };
         }
     }
 
-    /// Closes every open connection.
+    /// Closes every open connection (FIN).
     pub fn cut_all(&self) {
-        for (client, server) in self.shared.open.lock().expect("unpoisoned").drain(..) {
-            close(&client, &server);
+        for link in self.shared.open.lock().expect("unpoisoned").drain(..) {
+            link.close();
         }
     }
 
-    /// The packets that passed, in order for each connection and direction.
+    /// Resets every open connection (RST), for which what is still on its way in it is lost.
+    pub fn reset_all(&self) {
+        for link in self.shared.open.lock().expect("unpoisoned").drain(..) {
+            link.reset();
+        }
+    }
+
+    /// The packets that passed a proxy of [`Proxy::start`], in order for each connection and direction.
+    ///
+    /// # Panics
+    ///
+    /// When the proxy is of another kind.
     #[must_use]
     pub fn packets(&self) -> Vec<Packet> {
-        self.shared.packets.lock().expect("unpoisoned").clone()
+        self.shared.notes.seen_packets(<[Packet]>::to_vec)
     }
 
     /// Waits until `count` packets of `kind` have passed.
@@ -191,10 +218,18 @@ impl Proxy {
     /// When fewer have after `limit`.
     #[track_caller]
     pub fn wait_for_packets(&self, kind: u8, count: usize, limit: Duration) {
-        wait_for(limit, "packets at the proxy", || {
-            let packets = self.shared.packets.lock().expect("unpoisoned");
-            (packets.iter().filter(|p| p.kind == kind).count() >= count).then_some(())
-        });
+        let passed = |packets: &[Packet]| packets.iter().filter(|p| p.kind == kind).count();
+        wait_for(limit, "packets at the proxy", || (self.shared.notes.seen_packets(passed) >= count).then_some(()));
+    }
+
+    /// What the tap of [`Proxy::tapped`] knows now.
+    ///
+    /// # Panics
+    ///
+    /// When the proxy is of another kind.
+    #[must_use]
+    pub fn tap(&self) -> Tapped {
+        self.shared.notes.tapped()
     }
 }
 
@@ -208,8 +243,32 @@ impl Drop for Proxy {
     }
 }
 
+impl Link {
+    /// Ends both sides (FIN).
+    pub(crate) fn close(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+
+    fn reset(&self) {
+        for stream in [&self.client, &self.server] {
+            let _ = set_socket_linger(stream, Some(Duration::ZERO));
+        }
+        self.resetting.store(true, Ordering::Relaxed);
+    }
+
+    /// One direction has ended; whether it was the last.
+    pub(crate) fn end_one(&self) -> bool {
+        self.ended.fetch_add(1, Ordering::Relaxed) == 1
+    }
+
+    pub(crate) fn is_resetting(&self) -> bool {
+        self.resetting.load(Ordering::Relaxed)
+    }
+}
+
 impl Shared {
-    fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
@@ -217,7 +276,7 @@ impl Shared {
         change(&mut self.faults[direction as usize].lock().expect("unpoisoned"));
     }
 
-    fn fault(&self, direction: Direction) -> Fault {
+    pub(crate) fn fault(&self, direction: Direction) -> Fault {
         *self.faults[direction as usize].lock().expect("unpoisoned")
     }
 
@@ -239,101 +298,18 @@ impl Shared {
         for stream in [&client, &server] {
             stream.set_nonblocking(false).expect("a socket option");
             stream.set_nodelay(true).expect("a socket option");
-            stream.set_read_timeout(Some(LOOK)).expect("a socket option");
         }
-        let twice = |stream: &TcpStream| stream.try_clone().expect("a socket twice");
-        self.open.lock().expect("unpoisoned").push((twice(&client), twice(&server)));
-        for (direction, from, to) in
-            [(Direction::ToClient, twice(&server), twice(&client)), (Direction::ToServer, client, server)]
+        let link = Arc::new(Link { client, server, resetting: AtomicBool::new(false), ended: AtomicUsize::new(0) });
         {
+            let mut open = self.open.lock().expect("unpoisoned");
+            // Those whose pumps have ended are open no more.
+            open.retain(|link| Arc::strong_count(link) > 1);
+            open.push(Arc::clone(&link));
+        }
+        for direction in [Direction::ToClient, Direction::ToServer] {
             let cut = self.cuts[direction as usize].lock().expect("unpoisoned").pop_front();
-            let shared = Arc::clone(self);
-            let pump = Pump { shared, number, direction, from, to, left: cut, seen: Vec::new() };
+            let pump = Pump::new(Arc::clone(self), Arc::clone(&link), number, direction, cut);
             std::thread::spawn(move || pump.run());
         }
     }
-
-    fn note(&self, packet: Packet) {
-        let mut packets = self.packets.lock().expect("unpoisoned");
-        assert!(packets.len() < NOTED, "more packets at the proxy than it notes");
-        packets.push(packet);
-    }
-}
-
-/// One direction of one connection.
-struct Pump {
-    shared: Arc<Shared>,
-    number: usize,
-    direction: Direction,
-    from: TcpStream,
-    to: TcpStream,
-    /// Bytes until the connection is cut.
-    left: Option<usize>,
-    /// The start of a packet that has not passed in whole.
-    seen: Vec<u8>,
-}
-
-impl Pump {
-    fn run(mut self) {
-        let mut chunk = vec![0; CHUNK];
-        while !self.shared.stopped() {
-            match self.from.read(&mut chunk) {
-                // FIN is handed on; the other direction ends when its own sender ends.
-                Ok(0) => {
-                    let _ = self.to.shutdown(Shutdown::Write);
-                    return;
-                }
-                Ok(n) if self.pass(&chunk[..n]) => {}
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Ok(_) | Err(_) => break,
-            }
-        }
-        close(&self.from, &self.to);
-    }
-
-    /// Hands bytes on; false when the connection is to be closed.
-    fn pass(&mut self, bytes: &[u8]) -> bool {
-        let mut fault = self.shared.fault(self.direction);
-        while fault.hole && !self.shared.stopped() {
-            pause(LOOK);
-            fault = self.shared.fault(self.direction);
-        }
-        let bytes = match self.left {
-            Some(left) if bytes.len() >= left => &bytes[..left],
-            _ => bytes,
-        };
-        self.left = self.left.map(|left| left - bytes.len());
-        pause(fault.delay);
-        if let Some(nanos) = (bytes.len() as u64 * 1_000_000_000).checked_div(fault.bandwidth as u64) {
-            pause(Duration::from_nanos(nanos));
-        }
-        self.note(bytes);
-        let written = if fault.slice {
-            bytes.iter().try_for_each(|byte| {
-                pause(SLICE);
-                self.to.write_all(&[*byte])
-            })
-        } else {
-            self.to.write_all(bytes)
-        };
-        written.is_ok() && self.left != Some(0)
-    }
-
-    fn note(&mut self, bytes: &[u8]) {
-        self.seen.extend_from_slice(bytes);
-        while let Some(frame) = wire::take_frame(&mut self.seen) {
-            let kind = frame.kind();
-            let counts = kind == PUBLISH && frame.qos() > 0;
-            if counts || [PUBACK, PUBREC, PUBREL, PUBCOMP].contains(&kind) {
-                let dup = kind == PUBLISH && frame.first & wire::DUP != 0;
-                let (connection, direction, id) = (self.number, self.direction, frame.packet_id());
-                self.shared.note(Packet { connection, direction, kind, dup, id });
-            }
-        }
-    }
-}
-
-fn close(one: &TcpStream, other: &TcpStream) {
-    let _ = one.shutdown(Shutdown::Both);
-    let _ = other.shutdown(Shutdown::Both);
 }

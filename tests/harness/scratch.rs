@@ -58,7 +58,9 @@ fn root() -> &'static Path {
     ROOT.get_or_init(|| {
         let root = tempfile::Builder::new().prefix("fairlead-tests-").tempdir().expect("a temporary folder");
         let mut sweeper = Command::new("sh");
-        sweeper.args(["-c", "read -r _; until rm -rf -- \"$1\"; do :; done", "sweeper"]).arg(root.path());
+        // What an interrupted campaign has mounted goes first.
+        let sweep = "read -r _; umount -l \"$1\"/*/mount 2>/dev/null; until rm -rf -- \"$1\"; do :; done";
+        sweeper.args(["-c", sweep, "sweeper"]).arg(root.path());
         sweeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // Its own process group: Ctrl-C must not stop it.
         std::os::unix::process::CommandExt::process_group(&mut sweeper, 0);

@@ -37,16 +37,16 @@ pub const V311: u8 = 4;
 /// Protocol level of MQTT 5.0.
 pub const V5: u8 = 5;
 
-/// A control packet as it came: first byte and body.
+/// A control packet as it came: first byte and body, owned or borrowed from the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct Frame<B = Vec<u8>> {
     /// Packet type and flags.
     pub first: u8,
     /// What the remaining length counts.
-    pub body: Vec<u8>,
+    pub body: B,
 }
 
-impl Frame {
+impl<B: AsRef<[u8]>> Frame<B> {
     /// The packet type.
     #[must_use]
     pub fn kind(&self) -> u8 {
@@ -75,7 +75,7 @@ impl Frame {
     #[must_use]
     pub fn reason(&self) -> u8 {
         let at = if self.kind() == DISCONNECT { 0 } else { 2 };
-        self.body.get(at).copied().unwrap_or(0)
+        self.body.as_ref().get(at).copied().unwrap_or(0)
     }
 
     /// The protocol level of a CONNECT.
@@ -85,7 +85,7 @@ impl Frame {
     /// When the packet is too short for one.
     #[must_use]
     pub fn level(&self) -> u8 {
-        self.body[6]
+        self.body.as_ref()[6]
     }
 
     /// The client identifier of a CONNECT.
@@ -95,39 +95,65 @@ impl Frame {
     /// When the packet is cut short.
     #[must_use]
     pub fn client_id(&self) -> String {
+        let body = self.body.as_ref();
         let mut at = 10;
         if self.level() == V5 {
-            at += 1 + usize::from(self.body[at]);
+            at += 1 + usize::from(body[at]);
         }
         let length = usize::from(self.word(at));
-        String::from_utf8_lossy(&self.body[at + 2..at + 2 + length]).into_owned()
+        String::from_utf8_lossy(&body[at + 2..at + 2 + length]).into_owned()
+    }
+
+    /// The payload of a PUBLISH; `None` where the packet is cut short.
+    #[must_use]
+    pub fn payload(&self, level: u8) -> Option<&[u8]> {
+        let body = self.body.as_ref();
+        let mut at = 2 + usize::from(self.word(0)) + if self.qos() == 0 { 0 } else { 2 };
+        if level == V5 {
+            let (length, bytes) = variable(body.get(at..)?)?;
+            at += bytes + length;
+        }
+        body.get(at..)
     }
 
     /// The whole packet.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        packet(self.first, &self.body)
+        packet(self.first, self.body.as_ref())
     }
 
     fn word(&self, at: usize) -> u16 {
-        match self.body.get(at..at + 2) {
+        match self.body.as_ref().get(at..at + 2) {
             Some(bytes) => u16::from_be_bytes([bytes[0], bytes[1]]),
             None => 0,
         }
     }
 }
 
+/// The first whole packet of `bytes`, if there is one, and how many bytes it takes.
+#[must_use]
+pub fn frame(bytes: &[u8]) -> Option<(Frame<&[u8]>, usize)> {
+    let (&first, rest) = bytes.split_first()?;
+    let (length, header) = variable(rest)?;
+    let body = rest.get(header..header + length)?;
+    Some((Frame { first, body }, 1 + header + length))
+}
+
 /// Takes the first whole packet off `bytes`, if there is one.
 pub fn take_frame(bytes: &mut Vec<u8>) -> Option<Frame> {
-    let mut length = 0usize;
-    for (i, &byte) in bytes.iter().skip(1).take(4).enumerate() {
-        length |= usize::from(byte & 0x7f) << (7 * i);
+    let (found, length) = frame(bytes)?;
+    let owned = Frame { first: found.first, body: found.body.to_vec() };
+    bytes.drain(..length);
+    Some(owned)
+}
+
+/// A variable byte integer (§1.5.5) at the start of `bytes`, and how many bytes it takes.
+fn variable(bytes: &[u8]) -> Option<(usize, usize)> {
+    let mut value = 0usize;
+    for (i, &byte) in bytes.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * i);
         if byte & 0x80 == 0 {
-            let header = 2 + i;
-            let body = bytes.get(header..header + length)?.to_vec();
-            let first = bytes[0];
-            bytes.drain(..header + length);
-            return Some(Frame { first, body });
+            return Some((value, i + 1));
         }
     }
     None
@@ -182,10 +208,21 @@ pub fn field(bytes: &[u8]) -> Vec<u8> {
 /// CONNECT with Clean Start and no keep-alive.
 #[must_use]
 pub fn connect(level: u8, client_id: &str, login: Option<(&str, &str)>) -> Vec<u8> {
-    let flags = 0x02 | if login.is_some() { 0xc0 } else { 0 };
+    connect_with(level, client_id, true, no_properties(level), login)
+}
+
+/// CONNECT of version 5 that goes on with a session and leaves it to the broker for an hour afterwards.
+#[must_use]
+pub fn resume(client_id: &str) -> Vec<u8> {
+    const SESSION_EXPIRY: u8 = 0x11;
+    connect_with(V5, client_id, false, &[5, SESSION_EXPIRY, 0, 0, 0x0e, 0x10], None)
+}
+
+fn connect_with(level: u8, client_id: &str, clean: bool, properties: &[u8], login: Option<(&str, &str)>) -> Vec<u8> {
+    let flags = u8::from(clean) << 1 | if login.is_some() { 0xc0 } else { 0 };
     let mut body = field(b"MQTT");
     body.extend([level, flags, 0, 0]);
-    body.extend(no_properties(level));
+    body.extend(properties);
     body.extend(field(client_id.as_bytes()));
     if let Some((user, password)) = login {
         body.extend(field(user.as_bytes()));
