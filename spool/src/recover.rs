@@ -347,7 +347,15 @@ fn tail<F: File>(file: &F, segment: &Segment) -> io::Result<Group> {
     let from = if segment.is_empty() { DATA } else { block_up(segment.end + 8) };
     let mut scanner = Scanner::new(file, segment.seed(), from, data_end(segment.header.size));
     let mut group = Group::default();
-    while let Met::Record(_, record) = scanner.next()? {
+    loop {
+        let record = match scanner.next()? {
+            Met::Record(_, record) => record,
+            Met::End => break,
+            Met::Nothing(_) | Met::Bad(_) => match scanner.resync()? {
+                Some((_, record)) => record,
+                None => break,
+            },
+        };
         let Some(kind) = record.kind else { continue };
         let next = if group.is_empty() { segment.last + 1 } else { group.last + 1 };
         if record.sequence != next {

@@ -40,6 +40,8 @@ struct Break {
 pub(crate) struct Survey {
     tally: Tally,
     breaks: Vec<Break>,
+    /// The header says which record is the first.
+    begun: bool,
     /// Records above it are written again in a later segment.
     pub(crate) upper: Sequence,
     /// The highest sequence that a record calls durable.
@@ -89,6 +91,12 @@ impl Survey {
         let mut next = base;
         for at in &self.breaks {
             let expected = if at.before.records > 0 { at.before.last + 1 } else { base };
+            // A hole without a record, such as a mark that an earlier process wrote and could not sync, ends nothing.
+            // Without its header a segment's first record is not known.
+            if at.found == Some(expected) && (self.begun || at.before.records > 0) {
+                next = expected;
+                continue;
+            }
             if expected > known {
                 let torn = at.bad || at.found.is_some();
                 return Verdict { tally: at.before, gaps, torn };
@@ -130,7 +138,7 @@ impl Tally {
 /// Scans a segment up to the record `upper`, and up to `end` where a footer says where that is.
 pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence, end: Option<u64>) -> io::Result<Survey> {
     let mut scanner = Scanner::new(file, header.seed(), DATA, end.unwrap_or(data_end(header.size)));
-    let mut survey = Survey { upper, ..Survey::default() };
+    let mut survey = Survey { upper, begun: header.begun.is_some(), ..Survey::default() };
     let base = header.begun.map(|begun| begun.base);
     loop {
         let mut broken = None;

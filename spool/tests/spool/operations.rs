@@ -46,3 +46,16 @@ fn a_failed_sync_and_the_end_of_the_process_leave_records_in_the_kernel_only() {
         }
     }
 }
+
+/// The group behind a mark that was never synced is durable all the same.
+#[test]
+fn a_mark_that_an_earlier_process_could_not_sync_leaves_a_hole() {
+    use Step::{Crash, CrashTwice, FailedCommit, Kill, Pass};
+    for seed in 0..200 {
+        let mut life = Life::new(Memory::new(), StdRng::seed_from_u64(seed));
+        for step in [Crash(40), Pass(10), FailedCommit, Kill, CrashTwice(1, 0), Pass(10), FailedCommit, Kill, Crash(1)]
+        {
+            assert_eq!(life.step(step), Ok(()), "{step:?} with seed {seed}");
+        }
+    }
+}
