@@ -19,6 +19,7 @@ mod mqtt_packets;
 mod overlaps;
 mod scene;
 mod shutdown;
+mod spool;
 mod subscriptions;
 mod tap;
 mod tidy;

@@ -150,6 +150,9 @@ impl Driver {
     /// The shard comes to its end: what lies in the spool stays there.
     pub fn stop(&mut self) {
         self.lane.stop();
+        if let Some(siding) = &mut self.siding {
+            siding.stop();
+        }
     }
 
     /// Brings the clock of the spool's records up to date.
@@ -199,7 +202,8 @@ impl Driver {
             self.lane.handle_saturated(now);
         }
         turn.mode = self.lane.handle_timeout(now);
-        if let (Some(Mode::Draining { .. }), Some(siding)) = (turn.mode, &mut self.siding) {
+        // What replay has read and not handed to the lane is read again.
+        if let (Some(_), Some(siding)) = (turn.mode, &mut self.siding) {
             siding.rewind();
         }
         self.take_reports(now, turn);

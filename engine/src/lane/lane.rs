@@ -389,6 +389,8 @@ impl Lane {
     fn spill(&mut self, now: Instant) {
         self.mode = Mode::Spilling { since: now };
         self.full_since = None;
+        // A producer that was replaced counts from the beginning; what lies in the spool is told by its ticket.
+        self.topics.iter_mut().flatten().for_each(|place| place.swept = 0);
         let topics = self.topics.iter().enumerate();
         self.sweep = topics
             .flat_map(|(topic, places)| (0..places.len()).map(move |place| (TopicId(topic as u16), place as u32)))

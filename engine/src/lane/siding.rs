@@ -77,12 +77,17 @@ impl<D: Disk> Siding<D> {
             directory: Directory::new(topics.clone()),
             routes: settings.routes.iter().map(label).collect(),
             replayed: VecDeque::new(),
-            recovered: recovery.synced,
+            recovered: recovery.appended,
             counted: recovery.start.sequence.saturating_sub(1),
             clock,
             pace: rate.map(|rate| (clock.0, Duration::from_secs(1) / rate as u32)),
             full: 0,
         }
+    }
+
+    /// The process ends: what has ended is to be known to the next one.
+    pub fn stop(&mut self) {
+        self.store.stop();
     }
 
     /// The two clocks drift apart; this brings them together.

@@ -82,7 +82,7 @@ impl<D: Disk> Store<D> {
         Store {
             meta: Vec::new(),
             waiting: VecDeque::new(),
-            first_waiting: recovery.synced + 1,
+            first_waiting: recovery.appended + 1,
             progress: Progress::new(recovery.start.sequence),
             position: recovery.start,
             reading: None,
@@ -243,6 +243,11 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         (self.log.appended() + 1).saturating_sub(self.progress.base())
+    }
+
+    /// Asks for the cursor to be written without waiting for its turn.
+    pub fn stop(&mut self) {
+        self.log.request_cursor();
     }
 
     /// Whether the durable cursor says all that is known.
