@@ -123,6 +123,30 @@ fn stop_while_kafka_is_away_leaves_everything_in_the_spool_acknowledged() {
 
 #[test]
 #[ignore = "real brokers: tests/run"]
+fn kafka_that_is_not_there_at_start_is_no_reason_to_leave_messages_with_the_broker() {
+    let mut kafka = Kafka::prepared();
+    let mosquitto = Mosquitto::start();
+    let config = Config::new(&mosquitto.url(), kafka.brokers(), "ais").engine("cpus = [0, 1]");
+    let mut bridge = Fairlead::start(&config);
+    bridge.wait_log("subscribed", LIMIT);
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    let sent: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
+    for text in &sent[..500] {
+        client.publish("ais/1", 1, text.as_bytes());
+    }
+    bridge.wait_metric("fairlead_spool_records", &[], 500.0, LIMIT);
+    kafka.restart();
+    kafka.create_topic("ais", 3, &[]);
+    for text in &sent[500..] {
+        client.publish("ais/1", 1, text.as_bytes());
+    }
+    assert_eq!(values(&kafka.records("ais", 1000, LIMIT)), sent, "in order");
+    wait_drained(&bridge);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
 fn a_second_process_on_one_folder_ends_at_once() {
     let (kafka, mosquitto) = (Kafka::shared(), Mosquitto::start());
     let folder = fairlead_tests::Scratch::new("spool");

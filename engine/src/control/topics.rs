@@ -59,6 +59,10 @@ pub(super) async fn resolve(
         for name in due {
             let found = look_up(resolver, &name).await;
             if let Some(reachable) = reachable(&found) {
+                if topics.is_away() == reachable.is_ok() {
+                    topics.set_away(reachable.is_err());
+                    doorbells.iter().for_each(Doorbell::ring);
+                }
                 tell_reachable(metrics, reachable.as_ref().copied().map_err(String::as_str));
             }
             if tell(metrics, topics, &name, found) {

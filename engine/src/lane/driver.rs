@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     kafka::{Event, Producer, ProducerError, Topics},
-    message::{Receipt, Record, RouteId},
+    message::{Receipt, Record, RouteId, TopicId, UNPLACED},
     ring::Port,
     settings::Settings,
     spool::{Movement, Opened, Worker},
@@ -174,8 +174,17 @@ impl Driver {
             self.full += 1;
             return Err(record);
         }
+        if let (UNPLACED, Some(siding)) = (record.partition, &mut self.siding) {
+            siding.keep(record.topic);
+        }
         self.lane.handle_record(now, record);
         Ok(())
+    }
+
+    /// Whether records of a topic stay with this lane, whoever owns their partition, because older ones wait here.
+    #[must_use]
+    pub fn keeps(&self, topic: TopicId) -> bool {
+        self.siding.as_ref().is_some_and(|siding| siding.keeps(topic))
     }
 
     /// A session has all in flight that it may: what it sent must not wait for more.

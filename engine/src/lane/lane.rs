@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     kafka::{HoldReason, Report, Verdict},
-    message::{Outcome, Receipt, Record, Ticket, TopicId},
+    message::{Outcome, Receipt, Record, Ticket, TopicId, UNPLACED},
 };
 
 /// Records that make a batch due at once.
@@ -154,6 +154,9 @@ impl Lane {
 
     /// Takes a record. The caller has asked [`Lane::room`].
     pub fn handle_record(&mut self, now: Instant, record: Record) {
+        if record.partition == UNPLACED && self.mode == Mode::Direct {
+            self.spill(now);
+        }
         if self.is_straight() { self.hold(now, record) } else { self.incoming.push_back(record) }
     }
 
@@ -416,7 +419,7 @@ impl Lane {
         if closing.is_none() && near {
             self.mode = Mode::Draining { since, closing: Some(now) };
         }
-        if unread > 0 || !near {
+        if unread > 0 || !near || self.incoming.iter().any(|record| record.partition == UNPLACED) {
             return;
         }
         self.mode = Mode::Direct;
