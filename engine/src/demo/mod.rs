@@ -232,6 +232,7 @@ topic = "{}"
 key = "{{mmsi}}"
 [engine]
 state = "off"
+ack = "kafka"
 [admin]
 listen = "{admin}"
 "#,
