@@ -91,7 +91,8 @@
 //! highest sequence that a record's `durable`, a cursor slot, a footer or a header's `base` vouches for, and h the first
 //! sequence that is not where it should be:
 //!
-//! - **h > D**: a torn tail. It is cut, and zeroed as far as a group can reach before anything is appended behind it.
+//! - **h > D**: a torn tail. It is cut: before anything is appended, zeros are written from the next block on, as far as a
+//!   group can reach. The block where the durable records end is left alone, here too.
 //! - **h ≤ D**: corruption. The gap is reported, the valid rest is delivered in order, and the segment is moved to
 //!   `quarantine` instead of being recycled when everything in it is delivered. Nothing is appended to it.
 //!

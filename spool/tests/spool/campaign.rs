@@ -333,6 +333,12 @@ fn no_crash_image_loses_or_invents_a_record() {
     assert!(images < 100 || (torn > 0 && recycled > 0), "the images contain what they are made for");
 }
 
+/// Counterexamples of long ago, by what they found.
+#[test]
+fn a_crash_while_a_torn_tail_is_wiped_out_costs_nothing_durable() {
+    live(1_015_482, Memory::new()).unwrap_or_else(|error| panic!("{error}"));
+}
+
 /// The negative control: on a disk that does not flush the checker must find losses.
 #[test]
 fn the_checker_finds_what_a_lying_disk_loses() {
