@@ -112,9 +112,12 @@
 //! Space is asked for only when a file is made; without any the log is full, and everything else goes on.
 //!
 //! The map of the active segment is the only one. A commit looks at the file's length before it stores; a file that is
-//! cut in that very moment ends the process with SIGBUS, and nothing acknowledged is lost by that.
+//! cut in that very moment ends the process with SIGBUS and a message, and nothing acknowledged is lost by that. SIGXFSZ is
+//! ignored from the opening of a spool on, unless the program has a handler of its own: a file that would pass the limit
+//! of the process is a full disk.
 
 mod budget;
+mod bug;
 mod commit;
 pub mod disk;
 mod error;

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     Log, UpkeepError,
     budget::count,
+    bug::has_bug,
     disk::Disk,
     format::{cursor::Cursor, segment::Header},
     job::{Fate, Kept, Outcome, Task, Upkeep},
@@ -176,7 +177,7 @@ impl<D: Disk> Log<D> {
             synced_end: last.map_or(0, |last| last.end),
         };
         assert!(cursor.delivered <= self.delivered && cursor.delivered <= self.synced, "a cursor ahead is a loss");
-        if cfg!(bug = "cursor_ahead") {
+        if has_bug("cursor_ahead") {
             cursor.delivered = self.synced;
         }
         Some(Task::Cursor { cursor, file: self.upkeep.cursor_file.clone() })
@@ -194,7 +195,7 @@ impl<D: Disk> Log<D> {
 
     fn free(&mut self) -> Option<Task<D>> {
         let mut delivered = self.upkeep.cursor.delivered;
-        if cfg!(bug = "unlink_before_cursor") {
+        if has_bug("unlink_before_cursor") {
             delivered = self.delivered;
         }
         let mut room = (SPARES + usize::from(self.ready.is_none())).saturating_sub(self.upkeep.free.len());

@@ -67,11 +67,16 @@ fn check(disk: &Memory, what: &str) -> (Vec<u64>, Rig<Memory>) {
     (missing, rig)
 }
 
-/// One bit of every byte; with `FAIRLEAD_FLIPS=all` every bit, which takes eight times as long.
+/// With `FAIRLEAD_DAMAGE=all` every bit is flipped, and every file cut to every length.
+fn all_damage() -> bool {
+    std::env::var("FAIRLEAD_DAMAGE").is_ok_and(|damage| damage == "all")
+}
+
+/// One bit of every byte; every bit takes eight times as long.
 #[test]
 fn every_bit_flip_is_detected_or_harmless() {
     let disk = witnessed();
-    let all = std::env::var("FAIRLEAD_FLIPS").is_ok_and(|flips| flips == "all");
+    let all = all_damage();
     let mut lost = 0;
     for (path, bytes) in files(&disk) {
         for bit in (0..bytes.len() * 8).filter(|bit| all || bit % 8 == bit / 8 % 8) {
@@ -91,8 +96,9 @@ fn every_bit_flip_is_detected_or_harmless() {
 #[test]
 fn every_truncation_is_reported() {
     let disk = witnessed();
+    let all = all_damage();
     for (path, bytes) in files(&disk) {
-        for length in (0..bytes.len()).filter(|length| length % 8 == 0 || length % 97 == 1) {
+        for length in (0..bytes.len()).filter(|length| all || length % 8 == 0 || length % 97 == 1) {
             disk.put(&path, bytes[..length].to_vec());
             check(&disk.kill(), &format!("{} cut to {length}", path.display()));
         }
