@@ -50,11 +50,19 @@ fn forget(path: &Path) {
     }
 }
 
+/// What this thread has had of a processor.
+fn processor() -> Duration {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").expect("procfs");
+    let spent = stat.split_whitespace().next().expect("a field");
+    Duration::from_nanos(spent.parse().expect("nanoseconds"))
+}
+
 fn timed<T>(what: &str, bytes: u64, run: impl FnOnce() -> T) -> (T, Duration) {
-    let begun = clock();
+    let (begun, before) = (clock(), processor());
     let done = run();
-    let took = begun.elapsed();
-    println!("{what}: {took:.1?}, {:.2} GB/s", bytes as f64 / 1e9 / took.as_secs_f64());
+    let (took, spent) = (begun.elapsed(), processor() - before);
+    let speed = |time: Duration| bytes as f64 / 1e9 / time.as_secs_f64();
+    println!("{what}: {took:.1?}, {:.2} GB/s; processor {spent:.1?}, {:.2} GB/s", speed(took), speed(spent));
     (done, took)
 }
 
@@ -70,13 +78,14 @@ fn ten_gibibytes_open_at_once() {
         let (spool, _) = Spool::open(Real, &path, OPTIONS).expect("nobody has it");
         spool.log(Name::Shard(0)).expect("a sound log").1
     };
-    for state in ["nothing in memory", "headers in memory"] {
+    let mut slowest = Duration::ZERO;
+    for state in ["nothing in memory", "what is needed in memory"] {
         if state == "nothing in memory" {
             forget(&path);
         }
         let (recovery, took) = timed(&format!("open, {state}"), bytes, open);
         assert_eq!((recovery.backlog, recovery.degraded, recovery.torn), (last, false, false));
-        assert!(took < OPENS_WITHIN, "{took:?}");
+        slowest = slowest.max(took);
     }
     forget(&path);
     timed("read alone", bytes, || {
@@ -91,4 +100,5 @@ fn ten_gibibytes_open_at_once() {
         let (report, _) = timed(&format!("verify, {state}"), bytes, || verify(&Real, &path, true).expect("readable"));
         assert_eq!((report.class, report.logs[0].backlog), (Class::Clean, last));
     }
+    assert!(slowest < OPENS_WITHIN, "opening took {slowest:?}");
 }
