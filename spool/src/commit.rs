@@ -4,6 +4,7 @@ use std::io;
 
 use crate::{
     Sequence,
+    bug::has_bug,
     disk::{Disk, File},
     format::segment::BEGUN,
     group::Group,
@@ -52,7 +53,7 @@ impl<D: Disk> Commit<D> {
             result = open.file.sync();
         }
         // The kernel may say yes the second time although the data is gone.
-        if cfg!(bug = "retry_fsync") && result.is_err() {
+        if has_bug("retry_fsync") && result.is_err() {
             result = open.file.sync();
         }
         open.next = at + bytes.len() as u64;

@@ -91,7 +91,8 @@
 //! highest sequence that a record's `durable`, a cursor slot, a footer or a header's `base` vouches for, and h the first
 //! sequence that is not where it should be:
 //!
-//! - **h > D**: a torn tail. It is cut, and zeroed as far as a group can reach before anything is appended behind it.
+//! - **h > D**: a torn tail. It is cut: before anything is appended, zeros are written from the next block on, as far as a
+//!   group can reach. The block where the durable records end is left alone, here too.
 //! - **h ≤ D**: corruption. The gap is reported, the valid rest is delivered in order, and the segment is moved to
 //!   `quarantine` instead of being recycled when everything in it is delivered. Nothing is appended to it.
 //!
@@ -111,9 +112,12 @@
 //! Space is asked for only when a file is made; without any the log is full, and everything else goes on.
 //!
 //! The map of the active segment is the only one. A commit looks at the file's length before it stores; a file that is
-//! cut in that very moment ends the process with SIGBUS, and nothing acknowledged is lost by that.
+//! cut in that very moment ends the process with SIGBUS and a message, and nothing acknowledged is lost by that. SIGXFSZ is
+//! ignored from the opening of a spool on, unless the program has a handler of its own: a file that would pass the limit
+//! of the process is a full disk.
 
 mod budget;
+mod bug;
 mod commit;
 pub mod disk;
 mod error;

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     AppendError, Commit, CommitError, Committed, Entry, Name, Position, Read, Sequence, State, Usage,
     budget::count,
+    bug::has_bug,
     disk::Disk,
     format::{
         BLOCK, record,
@@ -130,7 +131,7 @@ impl<D: Disk> Log<D> {
             self.full |= self.blocked;
             self.account();
         }
-        if cfg!(bug = "drop_on_full") && self.full {
+        if has_bug("drop_on_full") && self.full {
             self.appended += 1;
             return Ok(self.appended);
         }
@@ -191,7 +192,7 @@ impl<D: Disk> Log<D> {
             self.begin(&group);
         }
         self.mark_at = None;
-        if cfg!(bug = "receipt_before_sync") {
+        if has_bug("receipt_before_sync") {
             self.synced = group.last;
         }
         Some(self.commit(group, begins))

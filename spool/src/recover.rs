@@ -329,16 +329,17 @@ fn segment<D: Disk>(found: &Found<D>, first: Sequence, last: Sequence, tally: &T
     segment
 }
 
-/// Goes on writing the last segment, behind a torn tail that is wiped out first.
+/// Goes on writing the last segment, behind a torn tail that is wiped out first. The block where the durable records end
+/// is left alone: a crash in the middle of the wiping may cost what is being written.
 fn reopen<D: Disk>(file: D::File, segment: &Segment, torn: bool) -> io::Result<Open<D>> {
     let header = segment.header;
+    let next = block_up(segment.end + 8);
     if torn {
-        let to = block_up(segment.end + header.reach).min(data_end(header.size));
-        zero(&file, segment.end, to)?;
+        zero(&file, next, (next + header.reach).min(data_end(header.size)))?;
         file.sync()?;
     }
     let map = file.map(header.size)?;
-    Ok(Open { file: Arc::new(file), map, header, next: block_up(segment.end + 8) })
+    Ok(Open { file: Arc::new(file), map, header, next })
 }
 
 /// The records behind those that are surely durable. They are written again: the kernel may hold them in memory, clean,

@@ -13,6 +13,9 @@ use crate::{
 /// Read at once.
 const WINDOW: usize = 1 << 18;
 
+/// So much further is what the disk may begin to read, where all of a segment is going to be read.
+const AHEAD: u64 = 1 << 21;
+
 /// Reads that a bad medium gets before the block counts as lost.
 const READ_TRIES: u32 = 3;
 
@@ -40,6 +43,8 @@ pub(crate) struct Scanner<'f, F> {
     within: bool,
     window: Vec<u8>,
     window_at: u64,
+    /// Up to here the disk was told what is going to be read; `None`: it is not told.
+    announced: Option<u64>,
     current: Option<(u64, Record)>,
     /// Bytes the medium could not give.
     pub(crate) unreadable: u64,
@@ -56,9 +61,15 @@ impl<'f, F: File> Scanner<'f, F> {
             within: false,
             window: Vec::new(),
             window_at: 0,
+            announced: None,
             current: None,
             unreadable: 0,
         }
+    }
+
+    /// The same for a walk that will not end before the range does.
+    pub(crate) fn of_all(file: &'f F, seed: Seed, from: u64, end: u64) -> Self {
+        Self { announced: Some(from), ..Self::new(file, seed, from, end) }
     }
 
     pub(crate) fn next(&mut self) -> io::Result<Met> {
@@ -151,6 +162,7 @@ impl<'f, F: File> Scanner<'f, F> {
         let length = length.min(usize::try_from(self.end - self.at).unwrap_or(length));
         self.window.resize(length, 0);
         self.window_at = self.at;
+        self.announce();
         for _ in 0..READ_TRIES {
             if let Ok(count) = self.file.read_at(&mut self.window, self.at) {
                 self.window.truncate(count);
@@ -158,6 +170,15 @@ impl<'f, F: File> Scanner<'f, F> {
             }
         }
         self.fill_by_blocks()
+    }
+
+    /// Window by window, since the kernel takes such advice for no more than about that much at once.
+    fn announce(&mut self) {
+        let Some(announced) = &mut self.announced else { return };
+        while *announced < self.end.min(self.at + AHEAD) {
+            self.file.read_ahead(*announced, WINDOW);
+            *announced += WINDOW as u64;
+        }
     }
 
     /// The medium cannot give all of it: what it gives, and zeros for the rest, which no record passes for.

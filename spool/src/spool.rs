@@ -9,6 +9,7 @@ use std::{
 use crate::{
     Log, OpenError, Options, Recovery, Usage, Warning,
     budget::{Budget, Counters},
+    bug::has_bug,
     disk::{Disk, File, FileSystem},
     format::{
         SECTOR,
@@ -262,5 +263,5 @@ pub(crate) fn replace<D: Disk>(disk: &D, new: &Path, path: &Path, bytes: &[u8]) 
 
 /// Makes names durable; the one place, so that the control that leaves it out leaves it out everywhere.
 pub(crate) fn sync_folder<D: Disk>(disk: &D, folder: &Path) -> io::Result<()> {
-    if cfg!(bug = "no_folder_sync") { Ok(()) } else { disk.sync_folder(folder) }
+    if has_bug("no_folder_sync") { Ok(()) } else { disk.sync_folder(folder) }
 }

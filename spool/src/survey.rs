@@ -137,7 +137,7 @@ impl Tally {
 
 /// Scans a segment up to the record `upper`, and up to `end` where a footer says where that is.
 pub(crate) fn survey<F: File>(file: &F, header: &Header, upper: Sequence, end: Option<u64>) -> io::Result<Survey> {
-    let mut scanner = Scanner::new(file, header.seed(), DATA, end.unwrap_or(data_end(header.size)));
+    let mut scanner = Scanner::of_all(file, header.seed(), DATA, end.unwrap_or(data_end(header.size)));
     let mut survey = Survey { upper, begun: header.begun.is_some(), ..Survey::default() };
     let base = header.begun.map(|begun| begun.base);
     loop {

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     Log, UpkeepError,
     budget::count,
+    bug::has_bug,
     disk::Disk,
     format::{cursor::Cursor, segment::Header},
     job::{Fate, Kept, Outcome, Task, Upkeep},
@@ -29,8 +30,12 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// After a piece of upkeep failed it rests so long.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// Written files that wait to become segments, beside the one that is prepared.
+/// Written files that wait to become segments, beside the one that is prepared: so many are made.
 const SPARES: usize = 1;
+
+/// So many are kept. One more than is made: a segment is delivered only after the next spare was made for it, and would
+/// never find room.
+const KEPT: usize = SPARES + 1;
 
 /// Segments that one job lets go of.
 const FREED_AT_ONCE: usize = 16;
@@ -176,7 +181,7 @@ impl<D: Disk> Log<D> {
             synced_end: last.map_or(0, |last| last.end),
         };
         assert!(cursor.delivered <= self.delivered && cursor.delivered <= self.synced, "a cursor ahead is a loss");
-        if cfg!(bug = "cursor_ahead") {
+        if has_bug("cursor_ahead") {
             cursor.delivered = self.synced;
         }
         Some(Task::Cursor { cursor, file: self.upkeep.cursor_file.clone() })
@@ -194,10 +199,10 @@ impl<D: Disk> Log<D> {
 
     fn free(&mut self) -> Option<Task<D>> {
         let mut delivered = self.upkeep.cursor.delivered;
-        if cfg!(bug = "unlink_before_cursor") {
+        if has_bug("unlink_before_cursor") {
             delivered = self.delivered;
         }
-        let mut room = (SPARES + usize::from(self.ready.is_none())).saturating_sub(self.upkeep.free.len());
+        let mut room = (KEPT + usize::from(self.ready.is_none())).saturating_sub(self.upkeep.free.len());
         let size = self.shared.options.segment;
         let freed: Vec<_> = self
             .segments
@@ -261,11 +266,9 @@ impl<D: Disk> Log<D> {
     fn prepared(&mut self, used: Option<u64>, result: io::Result<Open<D>>, size: u64) -> Failed {
         match result {
             Ok(open) => {
+                count(&self.ledger.counters.recycled, u64::from(open.header.generation > 1));
                 self.ready = Some(open);
                 self.blocked = false;
-                if used.is_some() {
-                    count(&self.ledger.counters.recycled, 1);
-                }
                 Ok(())
             }
             Err(source) => {

@@ -49,6 +49,8 @@ pub trait File: Debug + Send + Sync + 'static {
 
     /// Size and number of names.
     fn status(&self) -> io::Result<Status>;
+    /// Says that these bytes are going to be read, so that the disk may begin; nothing comes of it if it cannot.
+    fn read_ahead(&self, _offset: u64, _length: usize) {}
     /// Reads up to `bytes.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.

@@ -3,14 +3,15 @@
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io,
+    num::NonZeroU64,
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 
 use super::{Disk, Examined, File, FileSystem, Map, Status};
-use crate::map::FileMap;
+use crate::map::{self, FileMap};
 
 /// File systems in memory, by the magic number of statfs.
 const IN_MEMORY: [u64; 2] = [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */];
@@ -71,6 +72,8 @@ impl Disk for Real {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<fs::File>> {
+        // Whoever takes the lock is going to write.
+        map::handle_signals();
         let file = options(true).create(true).truncate(false).mode(0o600).open(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
@@ -116,6 +119,11 @@ impl File for RealFile {
 
     fn status(&self) -> io::Result<Status> {
         self.0.metadata().map(|found| Status { size: found.len(), links: found.nlink() })
+    }
+
+    fn read_ahead(&self, offset: u64, length: usize) {
+        // Advice: a read says better what is wrong.
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(length as u64), Advice::WillNeed);
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -5,6 +5,8 @@ pub(crate) mod meta;
 pub(crate) mod record;
 pub(crate) mod segment;
 
+use crate::bug::has_bug;
+
 /// The format version that this code writes and reads.
 pub const VERSION: u16 = 1;
 
@@ -27,7 +29,7 @@ pub(crate) struct Seed(u32);
 impl Seed {
     pub(crate) fn new(spool: &[u8; 16], log: u32, segment: u64, generation: u64) -> Self {
         // A seed that forgets which life of the file it belongs to.
-        let (segment, generation) = if cfg!(bug = "crc_without_generation") { (0, 0) } else { (segment, generation) };
+        let (segment, generation) = if has_bug("crc_without_generation") { (0, 0) } else { (segment, generation) };
         let mut crc = crc32c::crc32c(spool);
         crc = crc32c::crc32c_append(crc, &log.to_le_bytes());
         crc = crc32c::crc32c_append(crc, &segment.to_le_bytes());

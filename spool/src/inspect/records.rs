@@ -75,7 +75,7 @@ impl<D: Disk> Records<D> {
             return Ok(batch);
         }
         let end = found.footer.map_or(data_end(found.header.size), |footer| footer.end);
-        let mut scanner = Scanner::new(&found.file, found.header.seed(), DATA, end);
+        let mut scanner = Scanner::of_all(&found.file, found.header.seed(), DATA, end);
         loop {
             let record = match scanner.next()? {
                 Met::End => break,

@@ -315,7 +315,7 @@ fn live(seed: u64, disk: Memory) -> Result<Life, String> {
     Ok(life)
 }
 
-fn from_environment(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
@@ -331,6 +331,12 @@ fn no_crash_image_loses_or_invents_a_record() {
     }
     println!("{images} images from seed {first}: {torn} torn tails, {recycled} segments recycled");
     assert!(images < 100 || (torn > 0 && recycled > 0), "the images contain what they are made for");
+}
+
+/// Counterexamples of long ago, by what they found.
+#[test]
+fn a_crash_while_a_torn_tail_is_wiped_out_costs_nothing_durable() {
+    live(1_015_482, Memory::new()).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// The negative control: on a disk that does not flush the checker must find losses.

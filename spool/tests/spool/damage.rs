@@ -67,11 +67,16 @@ fn check(disk: &Memory, what: &str) -> (Vec<u64>, Rig<Memory>) {
     (missing, rig)
 }
 
-/// One bit of every byte; with `FAIRLEAD_FLIPS=all` every bit, which takes eight times as long.
+/// With `FAIRLEAD_DAMAGE=all` every bit is flipped, and every file cut to every length.
+fn all_damage() -> bool {
+    std::env::var("FAIRLEAD_DAMAGE").is_ok_and(|damage| damage == "all")
+}
+
+/// One bit of every byte; every bit takes eight times as long.
 #[test]
 fn every_bit_flip_is_detected_or_harmless() {
     let disk = witnessed();
-    let all = std::env::var("FAIRLEAD_FLIPS").is_ok_and(|flips| flips == "all");
+    let all = all_damage();
     let mut lost = 0;
     for (path, bytes) in files(&disk) {
         for bit in (0..bytes.len() * 8).filter(|bit| all || bit % 8 == bit / 8 % 8) {
@@ -91,8 +96,9 @@ fn every_bit_flip_is_detected_or_harmless() {
 #[test]
 fn every_truncation_is_reported() {
     let disk = witnessed();
+    let all = all_damage();
     for (path, bytes) in files(&disk) {
-        for length in (0..bytes.len()).filter(|length| length % 8 == 0 || length % 97 == 1) {
+        for length in (0..bytes.len()).filter(|length| all || length % 8 == 0 || length % 97 == 1) {
             disk.put(&path, bytes[..length].to_vec());
             check(&disk.kill(), &format!("{} cut to {length}", path.display()));
         }
@@ -182,13 +188,15 @@ fn sectors_of_an_earlier_life_do_not_pass() {
     rig.log.release(60);
     rig.pass(std::time::Duration::from_secs(1));
     rig.upkeep();
-    // On until the first file lives again, as the active segment.
-    while rig.log.usage().counters.recycled < 2 {
+    // On until files that lived before are active segments.
+    while rig.log.usage().counters.recycled < 3 {
         let next = rig.log.appended() + 20;
         append_up_to(&mut rig, next);
         rig.settle();
+        rig.log.release(next - 15);
+        rig.pass(std::time::Duration::from_millis(100));
+        rig.upkeep();
     }
-    rig.settle();
     let (last, synced) = (rig.log.appended(), rig.log.synced());
     assert_eq!(last, synced);
     drop(rig);
@@ -213,6 +221,7 @@ fn sectors_of_an_earlier_life_do_not_pass() {
 fn a_clean_end_in_a_recycled_segment_is_clean() {
     let disk = Memory::new();
     let mut rig = memory(&disk);
+    let mut recycled = 0;
     for _ in 0..40 {
         let next = rig.log.appended() + 97;
         append_up_to(&mut rig, next);
@@ -220,12 +229,13 @@ fn a_clean_end_in_a_recycled_segment_is_clean() {
         rig.log.release(next);
         rig.pass(std::time::Duration::from_millis(200));
         rig.upkeep();
-        let recycled = rig.log.usage().counters.recycled;
+        recycled += rig.log.usage().counters.recycled;
         drop(rig);
         rig = memory(&disk);
         assert!(!rig.recovery.torn && !rig.recovery.degraded, "{recycled} recycled: {:?}", rig.recovery);
         assert_eq!((rig.recovery.synced, rig.recovery.backlog), (next, 0));
     }
+    assert!(recycled > 5, "{recycled}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The spool from outside: what it promises, on a disk in memory and on a real one.
 
+mod backlog;
 mod basics;
 mod campaign;
 mod damage;

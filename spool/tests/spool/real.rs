@@ -2,15 +2,18 @@
 
 use std::{
     fs,
-    os::unix::fs::{FileExt, PermissionsExt, symlink},
+    os::unix::{
+        fs::{FileExt, PermissionsExt, symlink},
+        process::ExitStatusExt,
+    },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     time::Duration,
 };
 
 use fairlead_spool::{
     AppendError, CommitError, Name, OpenError, Options, Spool, Warning,
-    disk::Real,
+    disk::{Disk, File, Map, Real},
     inspect::{Class, verify},
 };
 use tempfile::TempDir;
@@ -222,13 +225,42 @@ fn child_with_a_limit_on_file_sizes() {
     println!("the limit was met");
 }
 
+/// Runs one of these tests in a process of its own, behind a shell's commands.
+fn child(test: &str, commands: &str, path: &Path) -> Output {
+    let script = format!("{commands}; exec \"$0\" --exact real::{test} --nocapture");
+    let this = std::env::current_exe().expect("this test");
+    Command::new("sh").arg("-c").arg(script).arg(this).env(CHILD, path).output().expect("a shell")
+}
+
+/// SIGXFSZ, which would end the process, is ignored.
 #[test]
 fn a_limit_on_file_sizes_is_a_full_spool() {
     let (_folder, path) = folder();
-    let this = std::env::current_exe().expect("this test");
-    // Without the trap the signal would end the process: whoever uses the spool ignores it.
-    let script = "trap '' XFSZ; ulimit -f 1024; exec \"$0\" --exact real::child_with_a_limit_on_file_sizes --nocapture";
-    let child = Command::new("sh").arg("-c").arg(script).arg(this).env(CHILD, &path).output().expect("a shell");
+    let child = child("child_with_a_limit_on_file_sizes", "ulimit -f 1024", &path);
     let output = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && output.contains("the limit was met"), "{output}");
+    assert!(child.status.success() && output.contains("the limit was met"), "{:?}: {output}", child.status);
+}
+
+/// The body of the next test, in a process of its own: a file that is cut between the look at it and the store.
+#[test]
+fn child_that_stores_into_a_file_that_was_cut() {
+    let Some(path) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
+    let (_spool, _) = Spool::open(Real, &path, SMALL).expect("an empty disk");
+    let path = path.join("file");
+    let file = Real.create(&path).expect("a new file");
+    file.allocate(8192).expect("there is space");
+    let mut map = file.map(8192).expect("a file of that length");
+    map.store(4096, b"before");
+    fs::File::options().write(true).open(path).expect("ours").set_len(0).expect("ours");
+    map.store(4096, b"after");
+    println!("the process lives");
+}
+
+#[test]
+fn a_store_into_a_file_that_was_cut_ends_the_process_with_a_message() {
+    let (_folder, path) = folder();
+    let child = child("child_that_stores_into_a_file_that_was_cut", "ulimit -c 0", &path);
+    assert_eq!(child.status.signal(), Some(libc::SIGBUS), "{:?}", child.status);
+    let said = String::from_utf8_lossy(&child.stderr);
+    assert_eq!(said.matches("SIGBUS: a segment of the spool was cut").count(), 1, "{said}");
 }
