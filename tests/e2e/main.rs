@@ -19,6 +19,7 @@ mod mqtt_packets;
 mod overlaps;
 mod scene;
 mod shutdown;
+mod spool_commands;
 mod subscriptions;
 mod tap;
 mod tidy;

@@ -101,7 +101,8 @@ fn idle(metrics: &Metrics) -> impl Iterator<Item = usize> {
 }
 
 fn tell_reachable(metrics: &Metrics, reachable: Result<(), &str>) {
-    idle(metrics).for_each(|shard| metrics.status().kafka(shard, reachable));
+    let now = clock::now();
+    idle(metrics).for_each(|shard| metrics.status().kafka(shard, reachable, now));
 }
 
 async fn look_up(resolver: &Arc<Resolver>, name: &str) -> Result<u32, ClientError> {
