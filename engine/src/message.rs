@@ -129,6 +129,10 @@ pub struct Properties {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(pub u16);
 
+/// The partition of a record whose Kafka topic was not found yet, because Kafka is away: it goes to the spool, and gets
+/// its partition when it is replayed.
+pub const UNPLACED: u32 = u32::MAX;
+
 /// Index of a route in the configuration; the last index, [`RouteId::NONE`], stands for messages of no route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId(pub u16);
@@ -159,7 +163,7 @@ pub struct Record {
     pub topic: TopicId,
     /// The route, for the ledger.
     pub route: RouteId,
-    /// The partition of `topic`.
+    /// The partition of `topic`, or [`UNPLACED`].
     pub partition: u32,
     /// The key; `None` is no key.
     pub key: Option<Payload>,

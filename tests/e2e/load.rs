@@ -10,9 +10,15 @@ use crate::scene::LIMIT;
 /// for everything that is not messages (code's data, librdkafka's buffers, metrics).
 pub(crate) const MEMORY: u64 = 2 * 2 * (64 << 20);
 
-/// The configuration for a flood.
+/// The configuration for a flood without a disk.
 pub(crate) fn config(url: &str, kafka: &KafkaClient, topic: &str) -> Config {
-    Config::new(url, kafka.brokers(), topic).source("receive_maximum = 20000").engine("cpus = [0, 1]")
+    config_with(url, kafka, topic, "kafka")
+}
+
+/// The configuration for a flood.
+pub(crate) fn config_with(url: &str, kafka: &KafkaClient, topic: &str, ack: &str) -> Config {
+    let config = Config::new(url, kafka.brokers(), topic).source("receive_maximum = 20000");
+    config.engine(&format!("cpus = [0, 1]\nack = \"{ack}\""))
 }
 
 /// Messages a second that the bridge moves when flooded for five seconds, as 80 % for `--rate`.

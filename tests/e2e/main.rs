@@ -19,6 +19,7 @@ mod mqtt_packets;
 mod overlaps;
 mod scene;
 mod shutdown;
+mod spool;
 mod spool_commands;
 mod subscriptions;
 mod tap;

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{
     kafka::{ClientError, MAX_TOPICS, Resolver, Topics},
-    metrics::{Gauge, Metrics, TopicState},
+    metrics::{CONTROL, Gauge, Metrics, TopicState},
     ring::Doorbell,
     settings::Settings,
     shard::clock,
@@ -22,8 +22,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
 /// How often a Kafka that is away is asked for.
 const PROBE: Duration = Duration::from_secs(2);
-/// The control thread's place among the shards that tell about topics.
-const CONTROL: usize = usize::MAX;
 
 /// A topic that shards wait for.
 #[derive(Debug)]
@@ -59,6 +57,10 @@ pub(super) async fn resolve(
         for name in due {
             let found = look_up(resolver, &name).await;
             if let Some(reachable) = reachable(&found) {
+                if topics.is_away() == reachable.is_ok() {
+                    topics.set_away(reachable.is_err());
+                    doorbells.iter().for_each(Doorbell::ring);
+                }
                 tell_reachable(metrics, reachable.as_ref().copied().map_err(String::as_str));
             }
             if tell(metrics, topics, &name, found) {

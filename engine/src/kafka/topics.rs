@@ -3,8 +3,8 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -18,12 +18,13 @@ pub const MAX_TOPICS: usize = 4096;
 /// Most names that wait for the control plane; a shard asks again later when the queue is full.
 const MAX_WANTED: usize = 1024;
 
-/// One known topic. The partition count is that of its first use and stays for the life of the process, because a
+/// One topic. The partition count is that of its first use and stays for the life of the process, because a
 /// key must not change its partition while records of it are in flight.
 #[derive(Debug)]
 struct Topic {
     name: String,
-    partitions: u32,
+    /// 0 where Kafka has not been asked yet, because it is away.
+    partitions: AtomicU32,
 }
 
 /// The table, and the names that shards ask for.
@@ -31,6 +32,10 @@ struct Topic {
 pub struct Topics {
     slots: Box<[OnceLock<Topic>]>,
     len: AtomicUsize,
+    found: AtomicUsize,
+    away: AtomicBool,
+    /// Held while a topic is added, which is seldom.
+    adding: Mutex<()>,
     wanted: ArrayQueue<String>,
     asked: Notify,
 }
@@ -40,6 +45,9 @@ impl Default for Topics {
         Topics {
             slots: (0..MAX_TOPICS).map(|_| OnceLock::new()).collect(),
             len: AtomicUsize::new(0),
+            found: AtomicUsize::new(0),
+            away: AtomicBool::new(false),
+            adding: Mutex::new(()),
             wanted: ArrayQueue::new(MAX_WANTED),
             asked: Notify::new(),
         }
@@ -47,26 +55,58 @@ impl Default for Topics {
 }
 
 impl Topics {
-    /// Adds a topic; only the control plane calls this, and only once for each name. `None` when the table is full.
+    /// A topic was found; only the control plane calls this, and only once for each name. `None` when the table is full.
     pub fn publish(&self, name: &str, partitions: u32) -> Option<TopicId> {
+        let id = self.expect(name)?;
+        let topic = self.slots.get(usize::from(id.0))?.get()?;
+        topic.partitions.store(partitions, Ordering::Release);
+        self.found.fetch_add(1, Ordering::AcqRel);
+        Some(id)
+    }
+
+    /// The topic of that name, added without its partitions where it is not known. `None` when the table is full.
+    pub fn expect(&self, name: &str) -> Option<TopicId> {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.slots.iter().map_while(OnceLock::get).position(|topic| topic.name == name);
+        if let Some(index) = known {
+            return Some(TopicId(index as u16));
+        }
         let index = self.len.load(Ordering::Relaxed);
         let slot = self.slots.get(index)?;
-        slot.set(Topic { name: name.to_owned(), partitions }).ok()?;
+        slot.set(Topic { name: name.to_owned(), partitions: AtomicU32::new(0) }).ok()?;
         self.len.store(index + 1, Ordering::Release);
         Some(TopicId(index as u16))
     }
 
-    /// Name and partition count of a topic.
+    /// Name and partition count of a topic; 0 where it was not found yet.
     #[must_use]
     pub fn get(&self, id: TopicId) -> Option<(&str, u32)> {
         let topic = self.slots.get(usize::from(id.0))?.get()?;
-        Some((&topic.name, topic.partitions))
+        Some((&topic.name, topic.partitions.load(Ordering::Acquire)))
     }
 
-    /// Whether a topic of that name is known.
+    /// Whether a topic of that name was found.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.slots.iter().map_while(OnceLock::get).any(|topic| topic.name == name)
+        let mut topics = self.slots.iter().map_while(OnceLock::get);
+        topics.any(|topic| topic.name == name && topic.partitions.load(Ordering::Acquire) > 0)
+    }
+
+    /// Number of topics that were found.
+    #[must_use]
+    pub fn found(&self) -> usize {
+        self.found.load(Ordering::Acquire)
+    }
+
+    /// Whether Kafka could not be asked when it was last tried.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    /// Kafka answered, or did not.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
     }
 
     /// Asks the control plane for a topic. `false` when too many names wait already.
@@ -86,13 +126,13 @@ impl Topics {
         self.asked.notified().await;
     }
 
-    /// Number of known topics.
+    /// Number of topics, found or not.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Whether no topic is known.
+    /// Whether there is no topic.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -103,16 +143,19 @@ impl Topics {
 #[derive(Debug)]
 pub struct Directory {
     topics: Arc<Topics>,
+    /// Whether a topic that was not found is given out while Kafka is away, with 0 partitions.
+    expects: bool,
     seen: usize,
     known: HashMap<String, (TopicId, u32)>,
     asked: HashSet<String>,
 }
 
 impl Directory {
-    /// A view of the table.
+    /// A view of the table. `expects` says whether [`Directory::find`] gives out topics with 0 partitions while Kafka is
+    /// away, so that their records can go to the spool.
     #[must_use]
-    pub fn new(topics: Arc<Topics>) -> Directory {
-        Directory { topics, seen: 0, known: HashMap::new(), asked: HashSet::new() }
+    pub fn new(topics: Arc<Topics>, expects: bool) -> Directory {
+        Directory { topics, expects, seen: 0, known: HashMap::new(), asked: HashSet::new() }
     }
 
     /// The topic of that name. When it is not known, the control plane is asked for it once and `None` comes back.
@@ -121,21 +164,27 @@ impl Directory {
             return Some(*found);
         }
         self.learn();
-        let found = self.known.get(name).copied();
-        if found.is_none() && !self.asked.contains(name) && self.asked.len() < MAX_TOPICS && self.topics.want(name) {
+        if let Some(found) = self.known.get(name) {
+            return Some(*found);
+        }
+        if !self.asked.contains(name) && self.asked.len() < MAX_TOPICS && self.topics.want(name) {
             self.asked.insert(name.to_owned());
         }
-        found
+        let expected = self.expects && self.topics.is_away();
+        expected.then(|| self.topics.expect(name)).flatten().map(|id| (id, 0))
     }
 
     fn learn(&mut self) {
-        while self.seen < self.topics.len() {
-            let id = TopicId(self.seen as u16);
-            if let Some((name, partitions)) = self.topics.get(id) {
+        let found = self.topics.found();
+        if self.seen == found {
+            return;
+        }
+        self.seen = found;
+        for id in (0..self.topics.len()).map(|index| TopicId(index as u16)) {
+            if let Some((name, partitions)) = self.topics.get(id).filter(|(_, partitions)| *partitions > 0) {
                 self.asked.remove(name);
                 self.known.insert(name.to_owned(), (id, partitions));
             }
-            self.seen += 1;
         }
     }
 }
@@ -147,12 +196,26 @@ mod tests {
     #[test]
     fn a_shard_asks_once_and_finds_what_the_control_plane_published() {
         let topics = Arc::new(Topics::default());
-        let mut directory = Directory::new(topics.clone());
+        let mut directory = Directory::new(topics.clone(), false);
         assert_eq!((directory.find("ais"), directory.find("ais")), (None, None));
         assert_eq!((topics.next_wanted(), topics.next_wanted()), (Some("ais".to_owned()), None));
         let id = topics.publish("ais", 9).unwrap();
         assert_eq!(directory.find("ais"), Some((id, 9)));
         assert_eq!(topics.get(id), Some(("ais", 9)));
+    }
+
+    #[test]
+    fn while_kafka_is_away_a_topic_is_expected_by_who_can_wait_for_it() {
+        let topics = Arc::new(Topics::default());
+        let (mut spools, mut waits) = (Directory::new(topics.clone(), true), Directory::new(topics.clone(), false));
+        assert_eq!((spools.find("ais"), waits.find("ais")), (None, None), "Kafka was not asked yet");
+        topics.set_away(true);
+        let expected = spools.find("ais").unwrap();
+        assert_eq!((expected.1, waits.find("ais"), topics.contains("ais")), (0, None, false));
+        topics.set_away(false);
+        assert_eq!(topics.publish("ais", 9), Some(expected.0));
+        assert_eq!((spools.find("ais"), waits.find("ais")), (Some((expected.0, 9)), Some((expected.0, 9))));
+        assert!(topics.contains("ais"));
     }
 
     #[test]

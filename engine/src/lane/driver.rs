@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     kafka::{Event, Producer, ProducerError, Topics},
-    message::{Receipt, Record, RouteId},
+    message::{Receipt, Record, RouteId, TopicId, UNPLACED},
     ring::Port,
     settings::Settings,
     spool::{Movement, Opened, Synced, Worker},
@@ -152,6 +152,9 @@ impl Driver {
     /// The shard comes to its end: what lies in the spool stays there.
     pub fn stop(&mut self) {
         self.lane.stop();
+        if let Some(siding) = &mut self.siding {
+            siding.stop();
+        }
     }
 
     /// Brings the clock of the spool's records up to date.
@@ -173,8 +176,17 @@ impl Driver {
             self.full += 1;
             return Err(record);
         }
+        if let (UNPLACED, Some(siding)) = (record.partition, &mut self.siding) {
+            siding.keep(record.topic);
+        }
         self.lane.handle_record(now, record);
         Ok(())
+    }
+
+    /// Whether records of a topic stay with this lane, whoever owns their partition, because older ones wait here.
+    #[must_use]
+    pub fn keeps(&self, topic: TopicId) -> bool {
+        self.siding.as_ref().is_some_and(|siding| siding.keeps(topic))
     }
 
     /// A session has all in flight that it may: what it sent must not wait for more.
@@ -201,7 +213,8 @@ impl Driver {
             self.lane.handle_saturated(now);
         }
         turn.mode = self.lane.handle_timeout(now);
-        if let (Some(Mode::Draining { .. }), Some(siding)) = (turn.mode, &mut self.siding) {
+        // What replay has read and not handed to the lane is read again.
+        if let (Some(_), Some(siding)) = (turn.mode, &mut self.siding) {
             siding.rewind();
         }
         self.take_reports(now, turn);

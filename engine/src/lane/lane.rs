@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     kafka::{HoldReason, Report, Verdict},
-    message::{Outcome, Receipt, Record, Ticket, TopicId},
+    message::{Outcome, Receipt, Record, Ticket, TopicId, UNPLACED},
 };
 
 /// Records that make a batch due at once.
@@ -154,6 +154,9 @@ impl Lane {
 
     /// Takes a record. The caller has asked [`Lane::room`].
     pub fn handle_record(&mut self, now: Instant, record: Record) {
+        if record.partition == UNPLACED && self.mode == Mode::Direct {
+            self.spill(now);
+        }
         if self.is_straight() { self.hold(now, record) } else { self.incoming.push_back(record) }
     }
 
@@ -389,6 +392,8 @@ impl Lane {
     fn spill(&mut self, now: Instant) {
         self.mode = Mode::Spilling { since: now };
         self.full_since = None;
+        // A producer that was replaced counts from the beginning; what lies in the spool is told by its ticket.
+        self.topics.iter_mut().flatten().for_each(|place| place.swept = 0);
         let topics = self.topics.iter().enumerate();
         self.sweep = topics
             .flat_map(|(topic, places)| (0..places.len()).map(move |place| (TopicId(topic as u16), place as u32)))
@@ -414,7 +419,7 @@ impl Lane {
         if closing.is_none() && near {
             self.mode = Mode::Draining { since, closing: Some(now) };
         }
-        if unread > 0 || !near {
+        if unread > 0 || !near || self.incoming.iter().any(|record| record.partition == UNPLACED) {
             return;
         }
         self.mode = Mode::Direct;

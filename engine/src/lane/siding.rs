@@ -12,7 +12,7 @@ use fairlead_spool::{AppendError, Batch, Log, ReadError, Recovery, Usage, disk::
 use super::{Inside, Lane, Spooling};
 use crate::{
     kafka::{Directory, Topics},
-    message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket},
+    message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     route::partition::partition,
     settings::{Ack, Settings},
     spool::{Decoded, Done, Jobs, Movement, Replayed, Store, Synced, fingerprint},
@@ -55,8 +55,19 @@ pub struct Siding<D: Disk> {
     clock: (Instant, SystemTime),
     /// When replay may go on under `drain_rate`, and the time of one record.
     pace: Option<(Instant, Duration)>,
+    /// Kafka topics whose first records came before their partitions were known; at most as many as there are topics.
+    kept: Vec<Kept>,
     /// Turns in which the log had no room.
     full: u64,
+}
+
+/// A Kafka topic whose records stay with this lane until those without a partition have ended.
+#[derive(Debug)]
+struct Kept {
+    topic: TopicId,
+    /// Records without a partition that wait to be appended, and the last one that was.
+    waiting: u64,
+    last: u64,
 }
 
 impl<D: Disk> Siding<D> {
@@ -76,15 +87,35 @@ impl<D: Disk> Siding<D> {
         Siding {
             store: Store::new(log, &recovery),
             topics: topics.clone(),
-            directory: Directory::new(topics.clone()),
+            directory: Directory::new(topics.clone(), false),
             routes: settings.routes.iter().map(label).collect(),
             replayed: VecDeque::new(),
-            recovered: recovery.synced,
+            recovered: recovery.appended,
             counted: recovery.start.sequence.saturating_sub(1),
             clock,
             pace: rate.map(|rate| (clock.0, Duration::from_secs(1) / rate as u32)),
+            kept: Vec::new(),
             full: 0,
         }
+    }
+
+    /// The process ends: what has ended is to be known to the next one.
+    pub fn stop(&mut self) {
+        self.store.stop();
+    }
+
+    /// A record of this topic comes without a partition.
+    pub fn keep(&mut self, topic: TopicId) {
+        match self.kept.iter_mut().find(|kept| kept.topic == topic) {
+            Some(kept) => kept.waiting += 1,
+            None => self.kept.push(Kept { topic, waiting: 1, last: 0 }),
+        }
+    }
+
+    /// Whether records of this topic stay with this lane, whoever owns their partition.
+    #[must_use]
+    pub fn keeps(&self, topic: TopicId) -> bool {
+        self.kept.iter().any(|kept| kept.topic == topic)
     }
 
     /// The two clocks drift apart; this brings them together.
@@ -216,10 +247,17 @@ impl<D: Disk> Siding<D> {
             appended.ok()
         };
         lane.sweep(inside, &mut append);
+        let kept = &mut self.kept;
         while let Some(record) = lane.poll_incoming() {
             let Some(sequence) = append(record) else { return };
+            if let (UNPLACED, Some(kept)) = (record.partition, kept.iter_mut().find(|kept| kept.topic == record.topic))
+            {
+                (kept.waiting, kept.last) = (kept.waiting - 1, sequence);
+            }
             lane.handle_appended(now, sequence);
         }
+        let store = &self.store;
+        kept.retain(|kept| kept.waiting > 0 || !store.has_ended_up_to(kept.last));
     }
 
     fn time(&self, now: Instant) -> u64 {
@@ -234,7 +272,8 @@ impl<D: Disk> Siding<D> {
                 self.give_up(moves);
                 continue;
             };
-            let Some((topic, partitions)) = self.directory.find(&decoded.kafka_topic) else { return };
+            let found = self.directory.find(&decoded.kafka_topic);
+            let Some((topic, partitions)) = found else { return };
             let Some(Replayed { sequence, time, record: Some(decoded) }) = self.replayed.pop_front() else {
                 return;
             };

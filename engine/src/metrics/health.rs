@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use fairlead_spool::State;
 
-use super::status::{Board, KafkaStatus, SessionState, SessionStatus, SpoolStatus, TopicStatus};
+use super::status::{Board, CONTROL, KafkaStatus, SessionState, SessionStatus, SpoolStatus, TopicStatus};
 
 /// The answer of `/readyz`. Messages are taken when every session is subscribed and what they send is acknowledged: by
 /// Kafka, or while Kafka is away by the spool.
@@ -95,8 +95,7 @@ impl Health {
     fn judge_topic(&mut self, name: &str, topic: &TopicStatus, board: &Board) {
         let Some(reason) = topic.holds.values().next() else { return };
         let text = format!("topic {name} is on hold: {reason}");
-        // The control plane speaks for every shard.
-        let held = |shard: usize| topic.holds.contains_key(&shard) || topic.holds.contains_key(&usize::MAX);
+        let held = |shard: usize| topic.holds.contains_key(&shard) || topic.holds.contains_key(&CONTROL);
         let mut spools = board.spools.iter().enumerate().filter(|(shard, _)| held(*shard));
         let takes = spools.all(|(_, spool)| spool.is_some_and(|spool| spool.takes()));
         // What Kafka does not have, or cannot be asked for because it is away, are two things: only the second goes to

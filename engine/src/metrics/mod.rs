@@ -26,7 +26,7 @@ pub use shard::ShardMetrics;
 pub use stage::Quantiles;
 pub use health::Health;
 pub use status::{
-    Board, KafkaStatus, MAX_TOPICS, SessionState, SessionStatus, SpoolStatus, Status, TopicState, TopicStatus,
+    Board, CONTROL, KafkaStatus, MAX_TOPICS, SessionState, SessionStatus, SpoolStatus, Status, TopicState, TopicStatus,
 };
 
 /// Longest time between two heartbeats of a shard, also of an idle one.

@@ -15,6 +15,8 @@ use crate::logging::printable;
 /// Most Kafka topics on the board. When it is full, a topic on hold displaces a healthy one, and what finds no place
 /// is counted.
 pub const MAX_TOPICS: usize = 1024;
+/// The control plane's place among the shards that tell about topics: it speaks for all of them.
+pub const CONTROL: usize = usize::MAX;
 /// Longest reason or address on the board, bytes.
 const MAX_TEXT: usize = 256;
 

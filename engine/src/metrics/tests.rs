@@ -272,7 +272,7 @@ mod status {
         let held = "topic known is on hold: no leader; its messages go to the spool";
         assert_eq!(metrics.health(now()).degraded.last().map(String::as_str), Some(held));
         assert!(metrics.health(now()).is_ready());
-        metrics.status().topic(usize::MAX, "unknown", TopicState::Hold { reason: "away".to_owned() });
+        metrics.status().topic(CONTROL, "unknown", TopicState::Hold { reason: "away".to_owned() });
         assert!(metrics.health(now()).is_ready(), "it is looked up when Kafka is back");
         metrics.status().kafka(0, Ok(()), now());
         assert_eq!(metrics.health(now()).unready, ["topic unknown is on hold: away"], "Kafka does not have it");

@@ -57,7 +57,7 @@ pub(super) struct Cache {
     sets: Vec<Set>,
     /// Which way the next full set overwrites.
     hand: usize,
-    /// The last slot that was too long to be kept.
+    /// The last slot that is not kept.
     long: Option<Slot>,
     counts: CacheCounts,
 }
@@ -135,11 +135,16 @@ impl Cache {
         self.counts
     }
 
+    /// Keeps a slot for its one use.
+    pub(super) fn pass(&mut self, slot: Slot) -> Place {
+        self.long = Some(slot);
+        Place::Long
+    }
+
     /// Takes in a slot whose topic has this hash and was not found.
     pub(super) fn insert(&mut self, hash: u64, slot: Slot) -> Place {
         if slot.topic.len() + slot.key.as_ref().map_or(0, Payload::len) > MAX_BYTES {
-            self.long = Some(slot);
-            return Place::Long;
+            return self.pass(slot);
         }
         if self.sets.is_empty() {
             self.sets = vec![Set::default(); SETS];

@@ -16,7 +16,7 @@ use super::{
     template::Shape,
 };
 use crate::{
-    message::{RouteId, TopicId},
+    message::{RouteId, TopicId, UNPLACED},
     mqtt::{Payload, Text},
     settings::Route,
 };
@@ -26,9 +26,10 @@ const MAX_DIRECT: usize = 8;
 
 /// The Kafka topics that are known, by name.
 pub trait TopicDirectory {
-    /// The topic of this name and its number of partitions, at least 1. `None` if it is missing or not known yet.
+    /// The topic of this name and its number of partitions. `None` if it is missing or not known yet; 0 partitions if it
+    /// is not known yet and its records may go to the spool.
     ///
-    /// `name` is always a legal name. The number must not change during the life of a [`Table`].
+    /// `name` is always a legal name. A number above 0 must not change during the life of a [`Table`].
     fn find(&mut self, name: &str) -> Option<(TopicId, u32)>;
 }
 
@@ -155,6 +156,7 @@ impl Table {
             None => {
                 self.cache.missed();
                 match self.resolve(topic, topics) {
+                    Ok(slot) if slot.partition == UNPLACED => self.cache.pass(slot),
                     Ok(slot) => self.cache.insert(hash, slot),
                     Err(refusal) => return refusal.decision(&self.scratch),
                 }
@@ -183,7 +185,7 @@ impl Table {
         let (kafka, partitions) = plan.kafka(topic, topics, &mut self.scratch)?;
         let key = plan.key.render(topic, &mut self.scratch);
         let hashed = plan.key.of(topic, key.as_ref());
-        let partition = partition(hashed.bytes_or(topic), partitions);
+        let partition = place(hashed.bytes_or(topic), partitions);
         Ok(Slot { topic: Text::from(topic), key, route, kafka, partition })
     }
 }
@@ -228,7 +230,7 @@ impl Plan {
         }
         let found = topics.find(scratch).ok_or(Refusal::Unknown(self.id))?;
         if let TopicPlan::Constant(_, known) = &mut self.topic {
-            *known = Some(found);
+            *known = Some(found).filter(|(_, partitions)| *partitions > 0);
         }
         Ok(found)
     }
@@ -236,9 +238,14 @@ impl Plan {
     /// The entry of a plain plan.
     fn entry(&self, topic: &str, (kafka, partitions): (TopicId, u32)) -> Entry<'_> {
         let key = self.key.of(topic, None);
-        let partition = partition(key.bytes_or(topic), partitions);
+        let partition = place(key.bytes_or(topic), partitions);
         Entry { route: self.id, topic: kafka, partition, key }
     }
+}
+
+/// The partition of a record, or [`UNPLACED`] where their number is not known.
+fn place(hashed: &[u8], partitions: u32) -> u32 {
+    if partitions == 0 { UNPLACED } else { partition(hashed, partitions) }
 }
 
 impl KeyPlan {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     kafka::{Directory, Topics},
     lane::Driver,
-    message::{DropReason, Publish, Record, RouteId, Ticket, TopicId},
+    message::{DropReason, Publish, Record, RouteId, Ticket, TopicId, UNPLACED},
     mqtt::Session,
     route::{CacheCounts, Decision, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
     settings::{Owner, Settings, Source},
@@ -50,12 +50,13 @@ impl Intake {
     pub(super) fn new(settings: Arc<Settings>, topics: Arc<Topics>) -> Intake {
         let tables = (0..settings.sources.len()).map(|source| Table::new(source, &settings.routes)).collect();
         let copies = settings.sources.iter().map(copies).collect();
-        Intake { directory: Directory::new(topics.clone()), settings, topics, tables, copies }
+        let directory = Directory::new(topics.clone(), settings.engine.ack.spools());
+        Intake { directory, settings, topics, tables, copies }
     }
 
-    /// Number of Kafka topics that are known by now.
-    pub(super) fn known_topics(&self) -> usize {
-        self.topics.len()
+    /// Number of Kafka topics that were found by now, and whether Kafka could not be asked.
+    pub(super) fn known_topics(&self) -> (usize, bool) {
+        (self.topics.found(), self.topics.is_away())
     }
 
     /// How the caches of MQTT topics fare, all sources together, and how many topics they may hold.
@@ -93,7 +94,7 @@ impl Intake {
         };
         let shards = driver.port().shards();
         let to = match route.owner {
-            Owner::Partition if shards > 1 => {
+            Owner::Partition if shards > 1 && partition != UNPLACED && !driver.keeps(topic) => {
                 let partitions = self.topics.get(topic).map_or(1, |(_, partitions)| partitions);
                 owner(partition, partitions, shards)
             }

@@ -26,7 +26,7 @@ enum Phase {
 /// Runs until every session of every shard is finished and the lane is empty, or the drain's deadline is over.
 pub(super) async fn run(shard: Rc<Shard>) {
     let doorbells = shard.driver.borrow().port().doorbells().clone();
-    let (mut alarm, mut phase, mut topics) = (Alarm::default(), Phase::Running, 0);
+    let (mut alarm, mut phase, mut topics) = (Alarm::default(), Phase::Running, (0, false));
     let mut published = clock::now();
     // No limit is shown as 0, not even for the first second.
     shard.publish(published);

@@ -82,7 +82,7 @@ impl<D: Disk> Store<D> {
         Store {
             meta: Vec::new(),
             waiting: VecDeque::new(),
-            first_waiting: recovery.synced + 1,
+            first_waiting: recovery.appended + 1,
             progress: Progress::new(recovery.start.sequence),
             position: recovery.start,
             reading: None,
@@ -166,6 +166,12 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Whether the record and all before it have ended.
+    #[must_use]
+    pub fn has_ended_up_to(&self, sequence: Sequence) -> bool {
+        sequence < self.progress.base()
+    }
+
     /// Replay begins again at the oldest record that has not ended.
     pub fn rewind(&mut self) {
         self.position = self.log.start();
@@ -243,6 +249,11 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         (self.log.appended() + 1).saturating_sub(self.progress.base())
+    }
+
+    /// Asks for the cursor to be written without waiting for its turn.
+    pub fn stop(&mut self) {
+        self.log.request_cursor();
     }
 
     /// Whether the durable cursor says all that is known.

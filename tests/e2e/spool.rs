@@ -1,0 +1,161 @@
+//! The spool beside the line: an outage of Kafka is not an outage of Fairlead.
+
+use std::time::Duration;
+
+use fairlead_tests::{Client, Config, Fairlead, Kafka, Loadgen, Mosquitto, Record, during, metric, pause, wait_until};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use crate::{load::config_with, scene::LIMIT};
+
+/// Longest flood of a test.
+const FLOOD: Duration = Duration::from_secs(120);
+/// How often the bridge is killed.
+const KILLS: usize = 8;
+
+fn values(records: &[Record]) -> Vec<String> {
+    records.iter().map(Record::text).collect()
+}
+
+/// Waits until Kafka has everything that lies in the spool.
+fn wait_drained(bridge: &Fairlead) {
+    wait_until(FLOOD, "the spool is drained", || bridge.metric("fairlead_spool_records", &[]) == 0.0);
+}
+
+/// The flood goes on at its rate while Kafka is frozen for eight seconds and restarted once.
+fn outage(ack: &str) {
+    let mut kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "25", "--drain", "60", "--rate", "30000", "--window", "8192"]);
+    let mut bridge = Fairlead::start(&config_with(firehose.url(), &kafka, "ais", ack));
+    bridge.wait_metric(metric::DELIVERED, &[], 60_000.0, LIMIT);
+    let before = bridge.process().rss_anon();
+    kafka.freeze();
+    let (mut most, received) = (0, bridge.metric(metric::RECEIVED, &[]));
+    during(Duration::from_secs(8), || most = most.max(bridge.process().rss_anon()));
+    let flowed = bridge.metric(metric::RECEIVED, &[]) - received;
+    println!("while frozen: {flowed} messages, memory {} MiB before, {} MiB at most", before >> 20, most >> 20);
+    assert!(flowed > 100_000.0, "the broker is drained while Kafka is frozen");
+    kafka.thaw();
+    wait_until(LIMIT, "the lane is direct again", || bridge.metric("fairlead_lane_mode", &[]) == 0.0);
+    kafka.kill();
+    kafka.restart();
+    let result = firehose.succeed(FLOOD);
+    assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
+    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), FLOOD);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify(&kafka, "ais", 0);
+    assert_eq!(kafka.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate without a crash");
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn outage_is_absorbed_when_kafka_or_the_spool_acknowledges() {
+    outage("durable");
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn outage_is_absorbed_when_the_spool_acknowledges() {
+    outage("spool");
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn what_the_spool_acknowledged_survives_kills_and_an_outage() {
+    let seed = std::env::var("FAIRLEAD_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(rand::random);
+    println!("FAIRLEAD_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "600", "--rate", "30000"]);
+    let mut bridge = Fairlead::start(&config_with(firehose.url(), &kafka, "ais", "durable"));
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    for kill in 0..KILLS {
+        if kill % 2 == 0 {
+            kafka.freeze();
+        }
+        // A random moment of the life under load: the span is the fault itself, no fact is waited for.
+        pause(random.random_range(Duration::ZERO..Duration::from_millis(1500)));
+        bridge.process().kill();
+        kafka.thaw();
+        bridge.restart();
+        bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    }
+    let result = firehose.stop(LIMIT);
+    assert_eq!(bridge.stop(Duration::from_secs(60)), 0);
+    assert_eq!((&result["acks_out_of_order"], &result["acks_unknown"]), (&0.into(), &0.into()));
+    // What lies in the spool at the end is sent by the next process.
+    bridge.restart();
+    wait_drained(&bridge);
+    assert_eq!(bridge.stop(Duration::from_secs(60)), 0);
+    let report = firehose.verify_acknowledged(&kafka, "ais");
+    println!("acknowledged {}, duplicates {}", report["acknowledged"], report["duplicates"]);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn stop_while_kafka_is_away_leaves_everything_in_the_spool_acknowledged() {
+    let (kafka, mosquitto) = (Kafka::start(), Mosquitto::start());
+    kafka.create_topic("ais", 3, &[]);
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), "ais"));
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    client.publish("ais/1", 1, b"0000");
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    kafka.freeze();
+    let sent: Vec<String> = (1..500).map(|n| format!("{n:04}")).collect();
+    for text in &sent {
+        client.publish("ais/1", 1, text.as_bytes());
+    }
+    bridge.wait_metric(metric::RECEIVED, &[], 500.0, LIMIT);
+    assert_eq!(bridge.stop(LIMIT), 0, "a clean end although Kafka is away");
+    let log = bridge.log();
+    assert!(log.contains("messages lie in the spool") && !log.contains("not acknowledged"), "{log}");
+    kafka.thaw();
+    bridge.restart();
+    wait_drained(&bridge);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    let mut found = values(&kafka.consume("ais"));
+    // What was inside librdkafka at the end may have arrived as well.
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|text| seen.insert(text.clone()));
+    assert_eq!(found[1..], sent, "in order");
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn kafka_that_is_not_there_at_start_is_no_reason_to_leave_messages_with_the_broker() {
+    let mut kafka = Kafka::prepared();
+    let mosquitto = Mosquitto::start();
+    let config = Config::new(&mosquitto.url(), kafka.brokers(), "ais").engine("cpus = [0, 1]");
+    let mut bridge = Fairlead::start(&config);
+    bridge.wait_log("subscribed", LIMIT);
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    let sent: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
+    for text in &sent[..500] {
+        client.publish("ais/1", 1, text.as_bytes());
+    }
+    bridge.wait_metric("fairlead_spool_records", &[], 500.0, LIMIT);
+    kafka.restart();
+    kafka.create_topic("ais", 3, &[]);
+    for text in &sent[500..] {
+        client.publish("ais/1", 1, text.as_bytes());
+    }
+    assert_eq!(values(&kafka.records("ais", 1000, LIMIT)), sent, "in order");
+    wait_drained(&bridge);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_second_process_on_one_folder_ends_at_once() {
+    let (kafka, mosquitto) = (Kafka::shared(), Mosquitto::start());
+    let folder = fairlead_tests::Scratch::new("spool");
+    let engine = format!("[spool]\ndir = {:?}", folder.path());
+    let config = Config::new(&mosquitto.url(), kafka.brokers(), "ais").engine(&engine);
+    let mut bridge = Fairlead::start(&config);
+    bridge.wait_log("subscribed", LIMIT);
+    let mut second = Fairlead::start(&config);
+    second.wait_log("in use by another process", LIMIT);
+    assert_eq!(second.process().wait(LIMIT), 75);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
