@@ -1,4 +1,4 @@
-//! The spool beside a running bridge: readiness, metrics, commands.
+//! The spool of a running bridge as its operator sees it: readiness, metrics, commands.
 
 use fairlead_tests::{Connection, get, metric, wait_until, wire};
 
@@ -11,7 +11,7 @@ const TAKEN: i32 = 75;
 
 /// Kafka is down, and [`SPOOLED`] messages are acknowledged all the same.
 fn outage() -> (Scene, Connection) {
-    let (scene, mut session) = Scene::with_kafka_down(|config| config);
+    let (scene, mut session) = Scene::with_kafka_down(|config| config.engine("cpus = [0]"));
     for id in 2..2 + SPOOLED {
         session.publish(&format!("ais/{}", id % 7), 1, id, b"payload-canary");
     }

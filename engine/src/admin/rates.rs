@@ -85,12 +85,21 @@ mod tests {
         assert_eq!(rates.per_second(), PerSecond::default());
         for second in 1..=20 {
             let faster = if second > 10 { 100 } else { 10 };
-            rates.handle_sample(&account(1_000 + second * faster, second), 2 * second, start + Duration::from_secs(second));
+            rates.handle_sample(
+                &account(1_000 + second * faster, second),
+                2 * second,
+                start + Duration::from_secs(second),
+            );
             assert!(rates.0.len() <= 6);
         }
         assert_eq!(
             rates.per_second(),
-            PerSecond { received_per_second: 100.0, delivered_per_second: 1.0, drained_per_second: 2.0, over_seconds: 5.0 }
+            PerSecond {
+                received_per_second: 100.0,
+                delivered_per_second: 1.0,
+                drained_per_second: 2.0,
+                over_seconds: 5.0
+            }
         );
     }
 

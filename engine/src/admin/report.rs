@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use fairlead_spool::State;
+use fairlead_spool::State as Fullness;
 use serde::Serialize;
 
 use super::{rates::PerSecond, state::State};
@@ -184,9 +184,9 @@ impl Spool {
             },
             state: match spool.state {
                 _ if spool.fenced => "fenced",
-                State::Ok => "ok",
-                State::High => "high",
-                State::Full => "full",
+                Fullness::Ok => "ok",
+                Fullness::High => "high",
+                Fullness::Full => "full",
             },
             records: cells.gauge(Gauge::SpoolRecords),
             bytes: cells.gauge(Gauge::SpoolBytes),

@@ -77,12 +77,7 @@ fn no_output_shows_a_secret() {
     let connect = || Some(connections(&good, &found(&good), None));
     let bad = loaded(&TEXT.replace("\"ais\"", "\"${env:PASSWORD} \""));
     assert_eq!(bad.problems.len(), 1);
-    let outputs = [
-        text(&good, connect()),
-        json(&good, connect()),
-        text(&bad, None),
-        json(&bad, None),
-    ];
+    let outputs = [text(&good, connect()), json(&good, connect()), text(&bad, None), json(&bad, None)];
     for output in outputs {
         for secret in ["s3cret-name", "hunter2", "captain"] {
             assert!(!output.contains(secret), "{secret} in {output}");

@@ -1,11 +1,6 @@
 //! `fairlead check`: the folder of the spool, the disk below it, and how long both last.
 
-use std::{
-    fs, io,
-    os::unix::fs::FileExt,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, io, os::unix::fs::FileExt, path::Path, time::Duration};
 
 use bytesize::ByteSize;
 use fairlead_spool::{

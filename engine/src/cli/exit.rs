@@ -47,7 +47,9 @@ impl Exit {
     fn meaning(self) -> &'static str {
         match self {
             Exit::Success => "all is well",
-            Exit::Lost => "a message was lost, or the ledger does not balance; spool verify: a torn tail, nothing worse",
+            Exit::Lost => {
+                "a message was lost, or the ledger does not balance; spool verify: a torn tail, nothing worse"
+            }
             Exit::Usage => "the command line cannot be understood; spool verify: corruption",
             Exit::Inconclusive => {
                 "demo: no verdict, an embedded broker discarded messages; spool: a file cannot be read"

@@ -85,10 +85,14 @@ impl Resend {
             .timestamp(i64::try_from(again.time).unwrap_or(i64::MAX));
         (record.key, record.payload) = (again.key, again.value);
         if !again.headers.is_empty() {
-            record.headers = Some(again.headers.iter().fold(
-                OwnedHeaders::new_with_capacity(again.headers.len()),
-                |headers, (name, value)| headers.insert(Header { key: name, value: Some(&value[..]) }),
-            ));
+            record.headers = Some(
+                again
+                    .headers
+                    .iter()
+                    .fold(OwnedHeaders::new_with_capacity(again.headers.len()), |headers, (name, value)| {
+                        headers.insert(Header { key: name, value: Some(&value[..]) })
+                    }),
+            );
         }
         while let Err((error, back)) = self.producer.send(record) {
             if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {

@@ -51,9 +51,9 @@ impl Health {
             return;
         }
         let reason = kafka.reason.as_deref().unwrap_or("not connected yet");
-        let since = kafka.since.map_or_else(String::new, |since| {
-            format!(" for {} s", now.saturating_duration_since(since).as_secs())
-        });
+        let since = kafka
+            .since
+            .map_or_else(String::new, |since| format!(" for {} s", now.saturating_duration_since(since).as_secs()));
         let text = format!("shard {shard}: Kafka is not reachable{since}: {reason}");
         // Before the first attempt ended nothing is known of its topics either, and all waits for that.
         if kafka.is_away() && spool.is_some_and(SpoolStatus::takes) {

@@ -19,12 +19,12 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 pub use export::{CONTENT_TYPE, Reading, Scrape};
+pub use health::Health;
 pub(crate) use labels::shorten;
 pub use ledger::{Account, Imbalance, Ledger, Snapshot};
 pub use names::{BOUNDS, Bound, Counter, Described, Entry, Gauge, Size, Stage};
 pub use shard::ShardMetrics;
 pub use stage::Quantiles;
-pub use health::Health;
 pub use status::{
     Board, CONTROL, KafkaStatus, MAX_TOPICS, SessionState, SessionStatus, SpoolStatus, Status, TopicState, TopicStatus,
 };

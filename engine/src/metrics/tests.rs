@@ -299,7 +299,8 @@ mod status {
 
     #[test]
     fn what_the_spool_has_met_is_told_although_messages_flow() {
-        let spool = SpoolStatus { state: State::High, damaged: true, corrupt: 3, quarantined: 2, ..SpoolStatus::default() };
+        let spool =
+            SpoolStatus { state: State::High, damaged: true, corrupt: 3, quarantined: 2, ..SpoolStatus::default() };
         let (health, _) = with_spool(spool, true);
         assert!(health.is_ready());
         let words = ["more than 80 % full", "3 records of the spool were durable", "2 damaged segments"];

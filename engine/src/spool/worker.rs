@@ -75,7 +75,8 @@ impl<D: Disk> Worker<D> {
         // Each job that is under way has its place here, so a thread never waits for one.
         let (finished, done) = bounded(1 + JOBS);
         let committer = spawn(format!("commit-{shard}"), to_commit, finished.clone(), doorbells, shard, |commit| {
-            let (bytes, start) = (commit.bytes(), clock::now());
+            let bytes = if commit.records() > 0 { commit.bytes() } else { 0 };
+            let start = clock::now();
             let committed = commit.run();
             Done::Commit(committed, Synced { bytes, took: clock::now() - start })
         })?;

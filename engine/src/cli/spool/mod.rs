@@ -141,14 +141,15 @@ impl Place {
     fn find(self, host: &Host) -> Result<(PathBuf, Option<Settings>), Failure> {
         let named = !self.configuration.config.is_empty() || !self.configuration.set.is_empty();
         let settings = if named || self.dir.is_none() { self.configuration.settings(host, named)? } else { None };
-        match (self.dir, &settings) {
-            (Some(dir), _) => Ok((dir, settings)),
-            (None, None) => Err(Failure::Nowhere),
+        let dir = match (self.dir, &settings) {
+            (Some(dir), _) => dir,
+            (None, None) => return Err(Failure::Nowhere),
             (None, Some(found)) => match &found.spool {
-                Some(spool) => Ok((spool.dir.clone(), settings)),
-                None => Err(Failure::NoSpool(found.engine.ack.name())),
+                Some(spool) => spool.dir.clone(),
+                None => return Err(Failure::NoSpool(found.engine.ack.name())),
             },
-        }
+        };
+        Ok((dir, settings))
     }
 }
 

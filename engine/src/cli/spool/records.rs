@@ -1,8 +1,9 @@
 //! `fairlead spool dump`, `tail` and `export`: the records, one a line.
 
 use std::{
-    fs::File,
+    fs::OpenOptions,
     io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -111,7 +112,9 @@ impl Export {
         let (dir, _) = self.place.find(host)?;
         match &self.out {
             Some(path) => {
-                let file = export(&dir, &self.selection, BufWriter::new(File::create_new(path)?))?;
+                // For its owner alone, as the spool is.
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+                let file = export(&dir, &self.selection, BufWriter::new(file))?;
                 file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
             }
             None => drop(export(&dir, &self.selection, BufWriter::new(io::stdout().lock()))?),

@@ -27,9 +27,14 @@ pub(super) struct Row {
 #[serde(untagged)]
 enum Content {
     Message(Message),
-    PacketId { session: u64, packet_id: u16 },
+    PacketId {
+        session: u64,
+        packet_id: u16,
+    },
     /// Of a format that this version does not know.
-    Unknown { unknown: bool },
+    Unknown {
+        unknown: bool,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -95,7 +100,7 @@ impl Message {
             topic: record.kafka_topic.clone(),
             mqtt_topic: Bytes::of(record.mqtt_topic()),
             key: record.key.as_deref().map(Bytes::of),
-            headers: headers.map(|(name, value)| (name.to_string(), open.then(|| Bytes::of(value)))).collect(),
+            headers: headers.map(|(name, value)| (String::from(&**name), open.then(|| Bytes::of(value)))).collect(),
             payload_bytes: record.value.as_ref().map(|value| value.len()),
             payload: record.value.as_deref().filter(|_| open).map(Bytes::of),
         }

@@ -41,21 +41,23 @@ fn record(topic: &str) -> Record {
     }
 }
 
+/// Runs everything that is due, inline.
+fn turn(store: &mut Store<Real>, now: Instant) {
+    while let Some(upkeep) = store.poll_upkeep(now) {
+        store.handle_upkeep(now, upkeep.run()).unwrap();
+    }
+    while let Some(commit) = store.poll_commit(now) {
+        store.handle_committed(now, commit.run()).unwrap();
+    }
+    while store.poll_receipt().is_some() {}
+}
+
 /// A spool with `records` records one second apart, of which the first `delivered` have ended.
 fn folder(records: u64, delivered: u64) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _) = fairlead_spool::Spool::open(Real, folder.path(), LIMITS).unwrap();
     let (log, recovery) = spool.log(Name::Shard(0)).unwrap();
     let (mut store, mut now) = (Store::new(log, &recovery), now());
-    let mut turn = |store: &mut Store<Real>, now: Instant| {
-        while let Some(upkeep) = store.poll_upkeep(now) {
-            store.handle_upkeep(now, upkeep.run()).unwrap();
-        }
-        while let Some(commit) = store.poll_commit(now) {
-            store.handle_committed(now, commit.run()).unwrap();
-        }
-        while store.poll_receipt().is_some() {}
-    };
     turn(&mut store, now);
     for number in 0..records {
         let topic = format!("ais/{number}\n");
@@ -212,7 +214,10 @@ fn an_export_has_everything_and_a_dump_hides_payloads() {
     .unwrap();
     let expected = "shard-00 2 2026-01-31T12:00:01.000Z waiting \"ais/1\\n\" -> ais key \"ais/1\\n\" unit 8 bytes";
     assert_eq!(shown[1], expected);
-    assert_eq!(open[1], format!("{}=\"knots\" 8 bytes \"pay\\u{{1b}}load\"", expected.strip_suffix(" 8 bytes").unwrap()));
+    assert_eq!(
+        open[1],
+        format!("{}=\"knots\" 8 bytes \"pay\\u{{1b}}load\"", expected.strip_suffix(" 8 bytes").unwrap())
+    );
 }
 
 #[test]
