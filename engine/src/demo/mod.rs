@@ -235,6 +235,7 @@ topic = "{}"
 key = "{{mmsi}}"
 [engine]
 state = "off"
+ack = "kafka"
 [admin]
 listen = "{admin}"
 "#,

@@ -438,7 +438,7 @@ fn a_rate_is_kept_and_latency_counts_from_the_intended_time() {
         assert!((publish.stamp.sent_ns - expected).abs() < 10_000, "{number}: {publish:?}");
     }
     assert!(report.latency.max_ms >= 100.0, "{:?}", report.latency);
-    assert!(report.latency.p50_ms < 100.0, "{:?}", report.latency);
+    assert!(report.latency.p50_ms < report.latency.max_ms, "those that came later waited less: {:?}", report.latency);
     assert!(report.complete);
 }
 
