@@ -14,6 +14,9 @@ use crate::{
 /// Longest flood of a test.
 const FLOOD: Duration = Duration::from_secs(120);
 
+/// Nothing goes to the spool: an outage of Kafka stops the flow.
+const STRAIGHT: &str = "ack = \"kafka\"";
+
 fn values(records: &[Record]) -> Vec<String> {
     let mut values: Vec<String> = records.iter().map(Record::text).collect();
     values.sort_unstable();
@@ -25,7 +28,7 @@ fn values(records: &[Record]) -> Vec<String> {
 fn down_at_start_is_said_and_waited_for() {
     let mut kafka = Kafka::prepared();
     let mosquitto = Mosquitto::start();
-    let mut bridge = Fairlead::start(&Config::new(&mosquitto.url(), kafka.brokers(), "ais"));
+    let mut bridge = Fairlead::start(&Config::new(&mosquitto.url(), kafka.brokers(), "ais").engine(STRAIGHT));
     bridge.wait_unready("Kafka", LIMIT);
     bridge.wait_log(kafka.brokers(), LIMIT);
     kafka.restart();
@@ -95,7 +98,7 @@ fn frozen_kafka_stops_the_flow_and_nothing_else() {
 fn kafka_that_hangs_or_returns_while_nothing_flows_is_told() {
     let (mut kafka, mosquitto) = (Kafka::start(), Mosquitto::start());
     kafka.create_topic("ais", 9, &[]);
-    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), "ais"));
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), "ais").engine(STRAIGHT));
     let mut client = Client::connect(mosquitto.port(), "vessel");
     client.publish("ais/1", 1, b"one");
     bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
@@ -205,7 +208,7 @@ fn topic_deleted_under_way_is_a_hold_until_it_is_back() {
     let topic = unique("deleted");
     kafka.create_topic(&topic, 1, &[]);
     let mosquitto = Mosquitto::start();
-    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic));
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic).engine(STRAIGHT));
     let mut client = Client::connect(mosquitto.port(), "vessel");
     client.publish("ais/1", 1, b"before");
     assert_eq!(values(&kafka.records(&topic, 1, LIMIT)), ["before"]);

@@ -20,6 +20,7 @@ mod overlaps;
 mod scene;
 mod shutdown;
 mod spool;
+mod spool_commands;
 mod subscriptions;
 mod tap;
 mod tidy;

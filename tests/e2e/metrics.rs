@@ -120,7 +120,7 @@ fn counts_and_limits_follow_the_facts() {
     assert!(metrics.sum("fairlead_mqtt_written_bytes_total", &[]) >= Some(12.0), "three acknowledgements at least");
     let status: serde_json::Value = serde_json::from_str(&scene.bridge.get("/status").body).expect("JSON");
     let limits = status["limits"].as_array().expect("limits");
-    assert_eq!(limits.len(), 6, "{status}");
+    assert_eq!(limits.len(), 7, "{status}");
     for limit in limits.iter().filter(|limit| limit["name"] != "ring") {
         assert!(limit["limit"].as_u64() > limit["used"].as_u64() && limit["full"] == 0, "{limit}");
     }

@@ -301,6 +301,34 @@ impl Fairlead {
         wait_until(limit, &format!("{name} {labels:?} reaches {least}"), || self.metric(name, labels) >= least);
     }
 
+    /// Runs another command with this bridge's configuration and state, while it runs or after.
+    ///
+    /// # Panics
+    ///
+    /// When the command does not end by itself.
+    #[track_caller]
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Finished {
+        let file = self.folder.path().join("fairlead.toml");
+        fairlead(&[args, &["-c", file.to_str().expect("a path in UTF-8")]].concat(), |command| {
+            command.env("XDG_STATE_HOME", self.folder.path());
+        })
+    }
+
+    /// Waits until `/readyz` says 200 with a body that contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// When it ends, or has not said so within `limit`.
+    #[track_caller]
+    pub fn wait_degraded(&mut self, text: &str, limit: Duration) {
+        wait_until(limit, &format!("/readyz says degraded and names {text}"), || {
+            assert!(self.process.ended().is_none(), "the bridge has ended");
+            let says = |r: &Response| r.status == 200 && r.body.starts_with("degraded\n") && r.body.contains(text);
+            get(self.admin, "/readyz").is_some_and(|r| says(&r))
+        });
+    }
+
     /// SIGTERM; returns the exit code.
     ///
     /// # Panics

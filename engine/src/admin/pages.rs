@@ -19,7 +19,7 @@ const INDEX: &str = concat!(
     "\n\n\
      /metrics  counters, gauges and histograms as OpenMetrics text\n\
      /livez    200 while every executor turns\n\
-     /readyz   200 while messages flow, else 503 and why not\n\
+     /readyz   200 while messages are taken (`ready`, or `degraded` and why), else 503 and why not\n\
      /status   everything as JSON; `well` is the short answer\n"
 );
 
@@ -40,23 +40,29 @@ async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response 
 }
 
 async fn livez(extract::State(state): extract::State<Arc<State>>) -> Response {
-    verdict("live", state.metrics().live(state.now()))
+    match state.metrics().live(state.now()) {
+        Ok(()) => plain(StatusCode::OK, "live\n".to_owned()),
+        Err(reasons) => lines(StatusCode::SERVICE_UNAVAILABLE, &reasons),
+    }
 }
 
 async fn readyz(extract::State(state): extract::State<Arc<State>>) -> Response {
-    verdict("ready", state.metrics().ready())
+    let health = state.metrics().health(state.now());
+    if !health.is_ready() {
+        let reasons: Vec<String> = health.unready.into_iter().chain(health.degraded).collect();
+        return lines(StatusCode::SERVICE_UNAVAILABLE, &reasons);
+    }
+    let word = if health.is_well() { "ready" } else { "degraded" };
+    let text: Vec<String> = std::iter::once(word.to_owned()).chain(health.degraded).collect();
+    lines(StatusCode::OK, &text)
 }
 
 async fn status(extract::State(state): extract::State<Arc<State>>) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(state.report().await)).into_response()
 }
 
-/// 200 and the word, or 503 and one reason a line.
-fn verdict(word: &str, result: Result<(), Vec<String>>) -> Response {
-    match result {
-        Ok(()) => plain(StatusCode::OK, format!("{word}\n")),
-        Err(reasons) => plain(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
-    }
+fn lines(status: StatusCode, lines: &[String]) -> Response {
+    plain(status, lines.join("\n") + "\n")
 }
 
 fn plain(status: StatusCode, text: String) -> Response {

@@ -21,12 +21,14 @@ pub(super) struct PerSecond {
     pub(super) received_per_second: f64,
     /// Messages confirmed by Kafka.
     pub(super) delivered_per_second: f64,
+    /// Records that ended in Kafka after the spool had answered for them.
+    pub(super) drained_per_second: f64,
     /// The time that the rates are taken over, seconds; 0 before there are two samples.
     pub(super) over_seconds: f64,
 }
 
-/// A sample: when, received, delivered.
-type Sample = (Instant, u64, u64);
+/// A sample: when, received, delivered, drained.
+type Sample = (Instant, u64, u64, u64);
 
 /// Samples of the last seconds.
 #[derive(Debug, Default)]
@@ -34,8 +36,8 @@ pub(super) struct Rates(VecDeque<Sample>);
 
 impl Rates {
     /// Takes a sample at `now`.
-    pub(super) fn handle_sample(&mut self, total: &Account, now: Instant) {
-        self.0.push_back((now, total.received, total.delivered));
+    pub(super) fn handle_sample(&mut self, total: &Account, drained: u64, now: Instant) {
+        self.0.push_back((now, total.received, total.delivered, drained));
         // The oldest of those kept is the youngest that is as old as the window.
         while self.0.len() > MAX_SAMPLES
             || self.0.get(1).is_some_and(|(at, ..)| now.saturating_duration_since(*at) >= WINDOW)
@@ -55,6 +57,7 @@ impl Rates {
         PerSecond {
             received_per_second: rate(first.1, last.1),
             delivered_per_second: rate(first.2, last.2),
+            drained_per_second: rate(first.3, last.3),
             over_seconds: tenths(over_seconds),
         }
     }
@@ -78,16 +81,25 @@ mod tests {
     fn rates_look_five_seconds_back() {
         let (start, mut rates) = (Instant::now(), Rates::default());
         assert_eq!(rates.per_second(), PerSecond::default());
-        rates.handle_sample(&account(1_000, 0), start);
+        rates.handle_sample(&account(1_000, 0), 0, start);
         assert_eq!(rates.per_second(), PerSecond::default());
         for second in 1..=20 {
             let faster = if second > 10 { 100 } else { 10 };
-            rates.handle_sample(&account(1_000 + second * faster, second), start + Duration::from_secs(second));
+            rates.handle_sample(
+                &account(1_000 + second * faster, second),
+                2 * second,
+                start + Duration::from_secs(second),
+            );
             assert!(rates.0.len() <= 6);
         }
         assert_eq!(
             rates.per_second(),
-            PerSecond { received_per_second: 100.0, delivered_per_second: 1.0, over_seconds: 5.0 }
+            PerSecond {
+                received_per_second: 100.0,
+                delivered_per_second: 1.0,
+                drained_per_second: 2.0,
+                over_seconds: 5.0
+            }
         );
     }
 
@@ -96,7 +108,7 @@ mod tests {
     fn samples_are_bounded_however_often_they_come() {
         let (start, mut rates) = (Instant::now(), Rates::default());
         for millis in 0..1_000 {
-            rates.handle_sample(&account(millis, millis), start + Duration::from_millis(millis));
+            rates.handle_sample(&account(millis, millis), 0, start + Duration::from_millis(millis));
         }
         assert_eq!(rates.0.len(), MAX_SAMPLES);
         assert!((rates.per_second().received_per_second - 1_000.0).abs() < 1e-6);

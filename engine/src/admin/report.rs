@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use fairlead_spool::State as Fullness;
 use serde::Serialize;
 
 use super::{rates::PerSecond, state::State};
 use crate::metrics::{
-    BOUNDS, Board, Counter, KafkaStatus, Ledger, Metrics, Quantiles, SessionLabel, SessionStatus, Stage,
+    BOUNDS, Board, Counter, Gauge, Health, KafkaStatus, Ledger, Metrics, Quantiles, SessionLabel, SessionStatus,
+    ShardMetrics, SpoolStatus, Stage,
 };
 
 /// Everything, in the order of reading.
@@ -14,6 +16,8 @@ use crate::metrics::{
 pub(super) struct Report {
     /// Nothing is degraded.
     well: bool,
+    /// Messages are taken.
+    ready: bool,
     /// What is not as it should be, one reason each.
     degraded: Vec<String>,
     version: &'static str,
@@ -58,7 +62,23 @@ struct Shard {
     core: Option<usize>,
     turns: u64,
     kafka_reachable: bool,
+    kafka_since_seconds: Option<u64>,
     kafka_reason: Option<String>,
+    spool: Option<Spool>,
+}
+
+/// A shard's spool.
+#[derive(Debug, Serialize)]
+struct Spool {
+    /// The lane: straight to Kafka, to the spool, or to the spool while that drains.
+    lane: &'static str,
+    state: &'static str,
+    records: u64,
+    bytes: u64,
+    segments: u64,
+    oldest_seconds: u64,
+    corrupt_records: u64,
+    quarantined_segments: u64,
 }
 
 /// A bounded place, summed over shards.
@@ -80,12 +100,15 @@ struct Logs {
 impl Report {
     pub(super) fn new(state: &State, ledger: Ledger) -> Report {
         let (metrics, now) = (state.metrics(), state.now());
-        let Board { sessions, topics, topics_omitted, kafka, cores } = metrics.status().board();
-        let degraded = degraded(metrics, &ledger, now);
+        let Board { sessions, topics, topics_omitted, kafka, spools, cores } = metrics.status().board();
+        let health = metrics.health(now);
+        let ready = health.is_ready();
+        let degraded = degraded(metrics, health, &ledger, now);
         let labels = metrics.layout().sessions.iter();
         let (lost, suppressed) = state.log_lines();
         Report {
             well: degraded.is_empty(),
+            ready,
             degraded,
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: state.uptime().as_secs(),
@@ -96,7 +119,7 @@ impl Report {
                 .map(|(name, topic)| Topic { name, partitions: topic.partitions, holds: topic.holds })
                 .collect(),
             topics_omitted,
-            shards: shards(metrics, kafka, &cores),
+            shards: shards(metrics, kafka, &spools, &cores, now),
             limits: limits(metrics),
             latency: Stage::ALL.iter().map(|stage| (stage.label(), metrics.quantiles(*stage))).collect(),
             ledger,
@@ -123,24 +146,56 @@ impl Session {
     }
 }
 
-/// Every reason why not all is well: executors, readiness, ledger.
-fn degraded(metrics: &Metrics, ledger: &Ledger, now: Instant) -> Vec<String> {
+/// Every reason why not all is well: executors, readiness, what is degraded, ledger.
+fn degraded(metrics: &Metrics, health: Health, ledger: &Ledger, now: Instant) -> Vec<String> {
     let still = metrics.live(now).err().unwrap_or_default();
-    let held_up = metrics.ready().err().unwrap_or_default();
-    still.into_iter().chain(held_up).chain(ledger.imbalance().map(|imbalance| imbalance.to_string())).collect()
+    let imbalance = ledger.imbalance().map(|imbalance| imbalance.to_string());
+    still.into_iter().chain(health.unready).chain(health.degraded).chain(imbalance).collect()
 }
 
-fn shards(metrics: &Metrics, kafka: Vec<KafkaStatus>, cores: &[Option<usize>]) -> Vec<Shard> {
-    let cells = metrics.shards().zip(kafka).zip(cores).enumerate();
+fn shards(
+    metrics: &Metrics,
+    kafka: Vec<KafkaStatus>,
+    spools: &[Option<SpoolStatus>],
+    cores: &[Option<usize>],
+    now: Instant,
+) -> Vec<Shard> {
+    let cells = metrics.shards().zip(kafka).zip(spools.iter().zip(cores)).enumerate();
     cells
-        .map(|(shard, ((cells, kafka), core))| Shard {
+        .map(|(shard, ((cells, kafka), (spool, core)))| Shard {
             shard,
             core: *core,
             turns: cells.counter(Counter::Turns),
             kafka_reachable: kafka.reachable,
+            kafka_since_seconds: kafka.since.map(|since| now.saturating_duration_since(since).as_secs()),
             kafka_reason: kafka.reason,
+            spool: spool.as_ref().map(|spool| Spool::new(cells, spool)),
         })
         .collect()
+}
+
+impl Spool {
+    fn new(cells: &ShardMetrics, spool: &SpoolStatus) -> Spool {
+        Spool {
+            lane: match cells.gauge(Gauge::LaneMode) {
+                0 => "direct",
+                1 => "spilling",
+                _ => "draining",
+            },
+            state: match spool.state {
+                _ if spool.fenced => "fenced",
+                Fullness::Ok => "ok",
+                Fullness::High => "high",
+                Fullness::Full => "full",
+            },
+            records: cells.gauge(Gauge::SpoolRecords),
+            bytes: cells.gauge(Gauge::SpoolBytes),
+            segments: cells.gauge(Gauge::SpoolSegments),
+            oldest_seconds: cells.gauge(Gauge::SpoolOldest),
+            corrupt_records: spool.corrupt,
+            quarantined_segments: spool.quarantined,
+        }
+    }
 }
 
 fn limits(metrics: &Metrics) -> Vec<Limit> {

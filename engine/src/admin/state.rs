@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     logging::LogStats,
-    metrics::{Imbalance, Ledger, Metrics, Reading, Scrape, Snapshot},
+    metrics::{Counter, Imbalance, Ledger, Metrics, Reading, Scrape, Snapshot},
 };
 
 /// Attempts at a ledger that is read between two turns of each shard.
@@ -68,7 +68,8 @@ impl State {
     pub fn sample(&self) {
         let now = self.now();
         let ledger = Ledger::of(&self.metrics);
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner).handle_sample(&ledger.total, now);
+        let drained = self.metrics.total(Counter::SpoolDrained);
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).handle_sample(&ledger.total, drained, now);
         // What stands still is told by `live`; here only the look counts.
         let _ = self.metrics.live(now);
         if let Some(imbalance) = ledger.imbalance()
@@ -116,7 +117,8 @@ impl State {
             reading("admin_connections_limit", "Most connections to this endpoint.", false, count(&connections.limit)),
             reading("admin_connections_full", "Times that limit was reached.", true, count(&connections.full)),
         ];
-        Scrape { metrics: Arc::clone(&self.metrics), ledger, process }.render()
+        let health = self.metrics.health(self.now());
+        Scrape { metrics: Arc::clone(&self.metrics), ledger, health, process }.render()
     }
 
     /// The page of `/status`.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     logging::LogStats,
     message::RouteId,
-    metrics::{Entry, Gauge, Layout, Metrics, SessionLabel, SessionState, TopicState},
+    metrics::{Entry, Gauge, Layout, Metrics, SessionLabel, SessionState, SpoolStatus, TopicState},
 };
 
 /// Longest wait for a fact.
@@ -139,7 +139,7 @@ fn wait(what: &str, fact: impl Fn() -> bool) {
 
 fn all_well(state: &State) {
     state.metrics().status().session(0, |session| session.enter(SessionState::Subscribed, None, standing()));
-    state.metrics().status().kafka(0, Ok(()));
+    state.metrics().status().kafka(0, Ok(()), standing());
 }
 
 #[test]
@@ -201,14 +201,32 @@ fn readyz_says_why_not_one_reason_a_line() {
     all_well(&server.state);
     assert_eq!(server.get("/readyz"), (200, "ready\n".to_owned()));
     let status = server.state.metrics().status();
-    status.kafka(0, Err("refused\nready"));
+    status.kafka(0, Err("refused\nready"), standing());
     status.topic(0, "ais\nx", TopicState::Hold { reason: "missing".to_owned() });
     let (code, reasons) = server.get("/readyz");
     assert_eq!(code, 503);
     assert_eq!(
         reasons.lines().collect::<Vec<_>>(),
-        [r"shard 0: Kafka is not reachable: refused\nready", r"topic ais\nx is on hold: missing"]
+        [r"shard 0: Kafka is not reachable for 0 s: refused\nready", r"topic ais\nx is on hold: missing"]
     );
+}
+
+#[test]
+fn readyz_and_status_name_what_is_degraded() {
+    let server = Server::start();
+    all_well(&server.state);
+    let status = server.state.metrics().status();
+    status.spool(0, SpoolStatus::default());
+    status.kafka(0, Err("refused"), standing());
+    let reason = "shard 0: Kafka is not reachable for 0 s: refused; messages go to the spool";
+    assert_eq!(server.get("/readyz"), (200, format!("degraded\n{reason}\n")));
+    server.state.metrics().shard(0).set(Gauge::LaneMode, 1);
+    let report = server.report();
+    assert_eq!((&report["well"], &report["ready"]), (&false.into(), &true.into()));
+    assert_eq!(report["degraded"], serde_json::json!([reason]));
+    let shard = &report["shards"][0];
+    assert_eq!((&shard["spool"]["lane"], &shard["spool"]["state"]), (&"spilling".into(), &"ok".into()));
+    assert_eq!(shard["kafka_since_seconds"], 0);
 }
 
 #[test]

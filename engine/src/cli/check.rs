@@ -8,6 +8,8 @@ use serde::Serialize;
 use super::{
     Configuration, Exit,
     connect::Connections,
+    disk::{Disk, Load},
+    json,
     plan::{self, Plan},
     print,
 };
@@ -16,6 +18,11 @@ use crate::{
     settings::{Host, Loaded, Problem},
 };
 
+/// Messages a second for which the spool's time is computed.
+const RATE: u64 = 10_000;
+/// Most messages a second, and most bytes of one, that anybody can mean.
+const MOST: u64 = 1_000_000_000;
+
 #[derive(Args, Debug)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -23,9 +30,13 @@ pub(super) struct Check {
     /// Connect to both sides too, and say what can be expected of them.
     #[arg(long)]
     connect: bool,
-    /// Messages a second that are expected, for what --connect computes; default: what the sessions can carry.
-    #[arg(long, value_name = "N", requires = "connect", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Messages a second that are expected; default: 10000 for how long the spool lasts, and for what --connect computes
+    /// what the sessions can carry.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MOST))]
     rate: Option<u64>,
+    /// Bytes of a message that are expected, for how long the spool lasts.
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=MOST))]
+    size: u64,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -39,6 +50,8 @@ struct Report {
     plan: Option<Plan>,
     notes: Vec<Said>,
     problems: Vec<Said>,
+    /// The spool's folder and its disk.
+    spool: Option<Disk>,
     connections: Option<Connections>,
 }
 
@@ -72,57 +85,76 @@ impl Check {
             }
             _ => None,
         };
-        let exit = match &connections {
-            _ if loaded.settings.is_none() => Exit::Config,
-            Some(connections) if !connections.reachable => Exit::Unavailable,
-            _ => Exit::Success,
+        let load = Load { rate: self.rate.unwrap_or(RATE), size: self.size };
+        let disk = loaded.settings.as_ref().and_then(|settings| {
+            let spool = settings.spool.as_ref()?;
+            Some(Disk::look(spool, settings.engine.cpus.len(), load, &loaded.secrets))
+        });
+        let found = Findings { loaded, disk, connections };
+        let exit = found.exit();
+        print(&if self.json { found.json() } else { found.text() }, exit)
+    }
+}
+
+/// Everything that was looked at.
+struct Findings {
+    loaded: Loaded,
+    disk: Option<Disk>,
+    connections: Option<Connections>,
+}
+
+impl Findings {
+    fn exit(&self) -> Exit {
+        let reachable = self.connections.as_ref().is_none_or(|connections| connections.reachable);
+        match self.disk.as_ref().map_or(Exit::Success, |disk| disk.exit) {
+            _ if self.loaded.settings.is_none() => Exit::Config,
+            Exit::Success if !reachable => Exit::Unavailable,
+            disk => disk,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Findings { loaded, disk, connections } = self;
+        let mut text = format!("{}\n", plan::values(loaded));
+        if let Some(settings) = &loaded.settings {
+            let _ = write!(text, "{}", Plan::new(settings, loaded));
+        }
+        for note in &loaded.notes {
+            let _ = writeln!(text, "note: {note}");
+        }
+        let found = disk.iter().flat_map(Disk::lines);
+        let told = connections.iter().flat_map(|connections| connections.lines.iter().cloned());
+        found.chain(told).for_each(|line| drop(writeln!(text, "{line}")));
+        for problem in &loaded.problems {
+            let _ = writeln!(text, "error: {problem}");
+        }
+        let problems = loaded.problems.len() + disk.as_ref().map_or(0, |disk| disk.problems.len());
+        match problems {
+            0 if self.exit() == Exit::Unavailable => text.push_str("not reachable\n"),
+            0 => text.push_str("ok\n"),
+            1 => text.push_str("1 problem\n"),
+            count => drop(writeln!(text, "{count} problems")),
+        }
+        text
+    }
+
+    fn json(self) -> String {
+        let ok = self.exit() == Exit::Success;
+        let Findings { loaded, disk, connections } = self;
+        let value = |shown: &crate::settings::Shown| Value {
+            key: shown.key.clone(),
+            value: shown.value.clone(),
+            origin: shown.origin.to_string(),
         };
-        let text = if self.json { json(&loaded, connections, exit) } else { text(&loaded, connections.as_ref()) };
-        print(&text, exit)
-    }
-}
-
-fn text(loaded: &Loaded, connections: Option<&Connections>) -> String {
-    let mut text = format!("{}\n", plan::values(loaded));
-    if let Some(settings) = &loaded.settings {
-        let _ = write!(text, "{}", Plan::new(settings, loaded));
-    }
-    for note in &loaded.notes {
-        let _ = writeln!(text, "note: {note}");
-    }
-    for line in connections.iter().flat_map(|connections| &connections.lines) {
-        let _ = writeln!(text, "{line}");
-    }
-    for problem in &loaded.problems {
-        let _ = writeln!(text, "error: {problem}");
-    }
-    let reachable = connections.is_none_or(|connections| connections.reachable);
-    match loaded.problems.len() {
-        0 if !reachable => text.push_str("not reachable\n"),
-        0 => text.push_str("ok\n"),
-        1 => text.push_str("1 problem\n"),
-        count => drop(writeln!(text, "{count} problems")),
-    }
-    text
-}
-
-fn json(loaded: &Loaded, connections: Option<Connections>, exit: Exit) -> String {
-    let value = |shown: &crate::settings::Shown| Value {
-        key: shown.key.clone(),
-        value: shown.value.clone(),
-        origin: shown.origin.to_string(),
-    };
-    let report = Report {
-        ok: exit == Exit::Success,
-        values: loaded.values.iter().map(value).collect(),
-        plan: loaded.settings.as_ref().map(|settings| Plan::new(settings, loaded)),
-        notes: loaded.notes.iter().map(Said::from).collect(),
-        problems: loaded.problems.iter().map(Said::from).collect(),
-        connections,
-    };
-    match serde_json::to_string_pretty(&report) {
-        Ok(json) => json + "\n",
-        Err(error) => format!("{{\"ok\": false, \"error\": \"{error}\"}}\n"),
+        json(&Report {
+            ok,
+            values: loaded.values.iter().map(value).collect(),
+            plan: loaded.settings.as_ref().map(|settings| Plan::new(settings, &loaded)),
+            notes: loaded.notes.iter().map(Said::from).collect(),
+            problems: loaded.problems.iter().map(Said::from).collect(),
+            spool: disk,
+            connections,
+        })
     }
 }
 

@@ -61,6 +61,15 @@ fn connections(loaded: &Loaded, found: &Found, rate: Option<u64>) -> Connections
     Connections::new(loaded.settings.as_ref().unwrap(), found, rate, &loaded.secrets)
 }
 
+/// The spool's disk is not looked at.
+fn text(loaded: &Loaded, connections: Option<Connections>) -> String {
+    Findings { loaded: loaded.clone(), disk: None, connections }.text()
+}
+
+fn json(loaded: &Loaded, connections: Option<Connections>) -> String {
+    Findings { loaded: loaded.clone(), disk: None, connections }.json()
+}
+
 #[test]
 fn no_output_shows_a_secret() {
     let good = loaded(TEXT);
@@ -68,12 +77,7 @@ fn no_output_shows_a_secret() {
     let connect = || Some(connections(&good, &found(&good), None));
     let bad = loaded(&TEXT.replace("\"ais\"", "\"${env:PASSWORD} \""));
     assert_eq!(bad.problems.len(), 1);
-    let outputs = [
-        text(&good, connect().as_ref()),
-        json(&good, connect(), Exit::Success),
-        text(&bad, None),
-        json(&bad, None, Exit::Config),
-    ];
+    let outputs = [text(&good, connect()), json(&good, connect()), text(&bad, None), json(&bad, None)];
     for output in outputs {
         for secret in ["s3cret-name", "hunter2", "captain"] {
             assert!(!output.contains(secret), "{secret} in {output}");
@@ -99,11 +103,34 @@ fn the_plan_says_who_reads_what_where() {
         "At most 128.0 MiB in all shards",
         "Drain: at most 30s",
         "State over a restart: /state/fairlead",
+        "Spool: /state/fairlead/spool, at most 20.0 GiB in segments of 64.0 MiB, 1.0 GiB stay free",
         "fairlead.toml:7:12",
     ] {
         assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part} in {text}");
     }
     assert!(text.ends_with("\nok\n"));
+}
+
+#[test]
+fn the_disk_of_the_spool_is_part_of_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("s3cret-name");
+    let good = loaded(&format!("{TEXT}[spool]\ndir = {dir:?}\nmin_free = \"1MiB\"\n"));
+    let spool = good.settings.as_ref().unwrap().spool.clone().unwrap();
+    let look = |spool: &crate::settings::Spool| {
+        let disk = Disk::look(spool, 1, Load { rate: RATE, size: 100 }, &good.secrets);
+        Findings { loaded: good.clone(), disk: Some(disk), connections: None }
+    };
+    let found = look(&spool);
+    assert!(found.text().contains("/*** on ") && found.text().ends_with("\nok\n"), "{}", found.text());
+    let json: serde_json::Value = serde_json::from_str(&found.json()).unwrap();
+    assert!(json["spool"]["fdatasync"]["median_ms"].as_f64() > Some(0.0), "{json}");
+    assert_eq!((&json["ok"], &json["spool"]["problems"]), (&true.into(), &serde_json::json!([])));
+    let found = look(&crate::settings::Spool { min_free: u64::MAX, ..spool });
+    assert_eq!(found.exit(), Exit::Config);
+    assert!(found.text().ends_with("\n1 problem\n") && !found.text().contains("s3cret"), "{}", found.text());
+    let json: serde_json::Value = serde_json::from_str(&found.json()).unwrap();
+    assert_eq!(json["ok"], false);
 }
 
 #[test]
@@ -115,14 +142,14 @@ fn problems_end_the_text_and_are_counted() {
 
 #[test]
 fn json_has_values_plan_and_problems() {
-    let good: serde_json::Value = serde_json::from_str(&json(&loaded(TEXT), None, Exit::Success)).unwrap();
+    let good: serde_json::Value = serde_json::from_str(&json(&loaded(TEXT), None)).unwrap();
     assert_eq!(good["ok"], true);
     assert_eq!(good["plan"]["sessions"][0]["filters"][1]["filter"], "ais/1/+");
     assert_eq!(good["plan"]["sessions"][1]["filters"][0]["filter"], "lighthouse");
     assert_eq!(good["plan"]["shards"][1]["partitions"], serde_json::json!([5, 8]));
     let qos = good["values"].as_array().unwrap().iter().find(|value| value["key"] == "source.0.qos").unwrap();
     assert_eq!(qos["value"], "2");
-    let bad: serde_json::Value = serde_json::from_str(&json(&loaded("a = 1"), None, Exit::Config)).unwrap();
+    let bad: serde_json::Value = serde_json::from_str(&json(&loaded("a = 1"), None)).unwrap();
     assert_eq!((&bad["ok"], &bad["plan"]), (&false.into(), &serde_json::Value::Null));
     assert_eq!(bad["problems"][0]["key"], "a");
 }
@@ -157,5 +184,5 @@ fn mqtt_3_1_1_has_the_window_of_the_broker_and_memory_does_not_wait_for_kafka() 
         "source ***: window 20 ÷ round trip 0.400 ms = at most 50000 msg/s for each session; at 100000 msg/s a broker's queue of 1000 messages for each session lasts 20 ms",
     ];
     assert_eq!(connections.lines, expected);
-    assert!(text(&good, Some(&connections)).ends_with("\nnot reachable\n"));
+    assert!(text(&good, Some(connections)).ends_with("\nnot reachable\n"));
 }

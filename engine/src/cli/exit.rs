@@ -8,17 +8,17 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All is well.
     Success = 0,
-    /// A message was lost, or the ledger does not balance.
+    /// A message was lost, or the ledger does not balance. Of `spool verify`: a torn tail and nothing worse.
     Lost = 1,
-    /// The command line cannot be understood; clap ends with this too.
+    /// The command line cannot be understood; clap ends with this too. Of `spool verify`: corruption.
     Usage = 2,
-    /// The demo could not tell, because an embedded broker discarded messages.
+    /// The demo could not tell, because an embedded broker discarded messages. Of `spool`: a file cannot be read.
     Inconclusive = 3,
-    /// With `--fail-fast` or `check --connect`: a broker or Kafka cannot be reached.
+    /// With `--fail-fast`, `check --connect` or `spool replay`: a broker or Kafka cannot be reached, or refuses.
     Unavailable = 69,
     /// Another process has what is needed, such as the admin port.
     Taken = 75,
-    /// The configuration or the host does not allow to start.
+    /// The configuration or the host does not allow to start, or the spool is of a later version.
     Config = 78,
     /// A second signal ended it at once.
     Interrupted = 130,
@@ -47,12 +47,20 @@ impl Exit {
     fn meaning(self) -> &'static str {
         match self {
             Exit::Success => "all is well",
-            Exit::Lost => "a message was lost, or the ledger does not balance",
-            Exit::Usage => "the command line cannot be understood",
-            Exit::Inconclusive => "demo: no verdict, an embedded broker discarded messages",
-            Exit::Unavailable => "--fail-fast, check --connect: a broker or Kafka cannot be reached",
+            Exit::Lost => {
+                "a message was lost, or the ledger does not balance; spool verify: a torn tail, nothing worse"
+            }
+            Exit::Usage => "the command line cannot be understood; spool verify: corruption",
+            Exit::Inconclusive => {
+                "demo: no verdict, an embedded broker discarded messages; spool: a file cannot be read"
+            }
+            Exit::Unavailable => {
+                "--fail-fast, check --connect, spool replay: a broker or Kafka cannot be reached, or refuses"
+            }
             Exit::Taken => "another process has what is needed (the port of [admin], the folder of [spool])",
-            Exit::Config => "the configuration, or a limit of the host (cores, open files), does not allow to start",
+            Exit::Config => {
+                "the configuration, a limit of the host (cores, open files), or the spool's version does not allow it"
+            }
             Exit::Interrupted => "a second signal ended it at once",
         }
     }

@@ -4,10 +4,12 @@ mod check;
 mod connect;
 #[cfg(feature = "demo")]
 mod demo;
+mod disk;
 mod exit;
 mod plan;
 mod run;
 mod sample;
+mod spool;
 
 use std::{
     io::{self, Write},
@@ -36,6 +38,9 @@ enum Command {
     Run(run::Run),
     /// Print the plan, where each value comes from, and everything that is wrong.
     Check(check::Check),
+    /// Look at the spool, also while the bridge runs; send its records again; repair it.
+    #[command(after_help = Exit::table())]
+    Spool(spool::Spool),
     /// Print a commented configuration with every key and default.
     Sample,
     /// Play everything in one process: MQTT broker, Kafka, a fleet, the bridge and a consumer that checks.
@@ -77,6 +82,7 @@ pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Run(run) => with_host(|host| run.run(host)),
         Command::Check(check) => with_host(|host| check.run(host)),
+        Command::Spool(spool) => with_host(|host| spool.run(host)),
         Command::Sample => sample::run(),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => with_host(|host| demo.run(host)),
@@ -91,6 +97,14 @@ fn with_host(command: impl FnOnce(&Host) -> Exit) -> Exit {
             eprintln!("fairlead: the system does not say which cores may be used: {error}");
             Exit::Config
         }
+    }
+}
+
+/// A report as indented JSON.
+fn json(report: &impl serde::Serialize) -> String {
+    match serde_json::to_string_pretty(report) {
+        Ok(json) => json + "\n",
+        Err(error) => format!("{{\"ok\": false, \"error\": \"{error}\"}}\n"),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     route::partition,
-    settings::{Loaded, Settings, Source, Version},
+    settings::{Loaded, Qos0, Settings, Source, Version},
 };
 
 /// What a configuration comes to.
@@ -25,6 +25,18 @@ pub(super) struct Plan {
     admin: Option<String>,
     /// The folder of what is remembered over a restart.
     state: Option<String>,
+    spool: Option<Spool>,
+}
+
+#[derive(Debug, Serialize)]
+struct Spool {
+    dir: String,
+    max: u64,
+    min_free: u64,
+    segment: u64,
+    /// Whether messages at QoS 0 go there too.
+    qos0: bool,
+    drain_rate: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,7 +102,29 @@ impl Plan {
             memory: engine.memory.saturating_mul(engine.cpus.len()),
             admin: settings.admin.map(|address| address.to_string()),
             state: engine.state.as_ref().map(|folder| loaded.secrets.redact(&folder.display().to_string())),
+            spool: settings.spool.as_ref().map(|spool| Spool {
+                dir: loaded.secrets.redact(&spool.dir.display().to_string()),
+                max: spool.max,
+                min_free: spool.min_free,
+                segment: spool.segment,
+                qos0: spool.qos0 == Qos0::Spool,
+                drain_rate: spool.drain_rate,
+            }),
         }
+    }
+}
+
+impl std::fmt::Display for Spool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [max, min_free, segment] = [self.max, self.min_free, self.segment].map(ByteSize::b);
+        write!(f, "Spool: {}, at most {max} in segments of {segment}, {min_free} stay free", self.dir)?;
+        if !self.qos0 {
+            f.write_str(", messages at QoS 0 are dropped while Kafka is away")?;
+        }
+        if let Some(rate) = self.drain_rate {
+            write!(f, ", drained at {rate} records a second at most")?;
+        }
+        Ok(())
     }
 }
 
@@ -148,7 +182,7 @@ impl Shard {
 }
 
 /// A table with its header.
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     // No lines between rows.
@@ -220,6 +254,9 @@ impl std::fmt::Display for Plan {
         let memory = ByteSize::b(self.memory as u64);
         let drain = humantime::format_duration(Duration::from_millis(self.drain_ms));
         writeln!(f, "Memory: at most {memory} in all shards. Admin: {admin}. Drain: at most {drain}")?;
+        if let Some(spool) = &self.spool {
+            writeln!(f, "{spool}")?;
+        }
         writeln!(f, "State over a restart: {}", self.state.as_deref().unwrap_or("off"))
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{
     kafka::{ClientError, MAX_TOPICS, Resolver, Topics},
-    metrics::{Gauge, Metrics, TopicState},
+    metrics::{CONTROL, Gauge, Metrics, TopicState},
     ring::Doorbell,
     settings::Settings,
     shard::clock,
@@ -22,8 +22,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
 /// How often a Kafka that is away is asked for.
 const PROBE: Duration = Duration::from_secs(2);
-/// The control thread's place among the shards that tell about topics.
-const CONTROL: usize = usize::MAX;
 
 /// A topic that shards wait for.
 #[derive(Debug)]
@@ -105,7 +103,8 @@ fn idle(metrics: &Metrics) -> impl Iterator<Item = usize> {
 }
 
 fn tell_reachable(metrics: &Metrics, reachable: Result<(), &str>) {
-    idle(metrics).for_each(|shard| metrics.status().kafka(shard, reachable));
+    let now = clock::now();
+    idle(metrics).for_each(|shard| metrics.status().kafka(shard, reachable, now));
 }
 
 async fn look_up(resolver: &Arc<Resolver>, name: &str) -> Result<u32, ClientError> {

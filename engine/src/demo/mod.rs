@@ -126,7 +126,10 @@ impl Scene {
         let settings = resolve(&configuration, host)?;
         let before = threads::Threads::now();
         let bridge = Bridge::start(settings, Options::default(), logs)?;
-        let ready = wait(stop, || bridge.metrics().ready().map_err(|reasons| reasons.join("; ")))?;
+        let ready = wait(stop, || match bridge.metrics().health(clock::now()) {
+            health if health.is_ready() => Ok(()),
+            health => Err(health.unready.join("; ")),
+        })?;
         let bridge_threads = before.of_bridge_since();
         let scene = Scene { broker, cluster, bridge, bridge_threads, discards, configuration, admin };
         if ready {

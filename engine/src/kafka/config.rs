@@ -43,9 +43,14 @@ pub(super) fn client(settings: &Settings) -> ClientConfig {
     config
 }
 
+/// `message.max.bytes`: no packet of any source is too large for librdkafka.
+pub(super) fn largest_message(settings: &Settings) -> usize {
+    let largest = settings.sources.iter().map(|source| source.max_packet as usize).max().unwrap_or(0);
+    (largest + RECORD_MARGIN).max(LEAST_MESSAGE_MAX)
+}
+
 /// A shard's producer. `limit` is the most records the lane has inside librdkafka.
 pub(super) fn producer(settings: &Settings, limit: usize) -> ClientConfig {
-    let largest = settings.sources.iter().map(|source| source.max_packet as usize).max().unwrap_or(0);
     let mut config = client(settings);
     config
         .set("enable.idempotence", "true")
@@ -57,7 +62,7 @@ pub(super) fn producer(settings: &Settings, limit: usize) -> ClientConfig {
         // Above the lane's own limit, so that the queue is never full and a batch never half taken.
         .set("queue.buffering.max.messages", (limit + 1).to_string())
         .set("queue.buffering.max.kbytes", "2147483647")
-        .set("message.max.bytes", (largest + RECORD_MARGIN).max(LEAST_MESSAGE_MAX).to_string())
+        .set("message.max.bytes", largest_message(settings).to_string())
         // Below this a copy into the request is cheaper than a reference.
         .set("message.copy.max.bytes", "1023")
         // So that a topic that comes back is seen soon.

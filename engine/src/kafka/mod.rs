@@ -1,17 +1,19 @@
 //! The Kafka side: only this folder names rdkafka.
 //!
 //! [`Producer`] carries a shard's records, [`Resolver`] is the control plane's client that finds and creates topics,
-//! [`Topics`] is what it found.
+//! [`Topics`] is what it found. [`Resend`] sends records again for a command.
 
 mod client;
 mod config;
 mod delivery;
 #[expect(unsafe_code, reason = "librdkafka's C interface; each block says why it is sound")]
 mod raw;
+mod resend;
 mod topics;
 
 pub use client::{ClientError, Resolver};
 pub use config::{ConfigError, check_property};
 pub use delivery::{HoldReason, Verdict};
 pub use raw::{Event, Producer, ProducerError, Report};
+pub use resend::{Again, Resend, Sent};
 pub use topics::{Directory, MAX_TOPICS, Topics};

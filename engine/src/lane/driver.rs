@@ -19,7 +19,7 @@ use crate::{
     message::{Receipt, Record, RouteId, TopicId, UNPLACED},
     ring::Port,
     settings::Settings,
-    spool::{Movement, Opened, Worker},
+    spool::{Movement, Opened, Synced, Worker},
 };
 
 /// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
@@ -38,6 +38,8 @@ pub struct Turn {
     pub replaced: bool,
     /// What the ledger has to know of the spool.
     pub ledger: Vec<(RouteId, Movement)>,
+    /// Groups that the spool made durable.
+    pub synced: Vec<Synced>,
     /// The lane's new mode, if it changed.
     pub mode: Option<Mode>,
 }
@@ -242,6 +244,7 @@ impl Driver {
             deliver(&mut self.port, receipt, &mut turn.receipts);
         }
         turn.ledger.append(&mut self.movements.ledger);
+        turn.synced.append(&mut self.movements.synced);
     }
 
     /// See [`Lane::take_hold_time`].

@@ -15,7 +15,7 @@ use crate::{
     message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     route::partition::partition,
     settings::{Ack, Settings},
-    spool::{Decoded, Done, Jobs, Movement, Replayed, Store, fingerprint},
+    spool::{Decoded, Done, Jobs, Movement, Replayed, Store, Synced, fingerprint},
 };
 
 /// What a lane puts into its spool under this `ack`.
@@ -34,6 +34,8 @@ pub struct Movements {
     pub receipts: Vec<Receipt>,
     /// What the ledger has to know.
     pub ledger: Vec<(RouteId, Movement)>,
+    /// Groups that were made durable.
+    pub synced: Vec<Synced>,
 }
 
 /// One shard's spool, and the way to it and back.
@@ -202,11 +204,10 @@ impl<D: Disk> Siding<D> {
     /// A job was run.
     pub fn handle_done(&mut self, now: Instant, done: Done<D>, moves: &mut Movements) {
         match done {
-            Done::Commit(committed) => {
-                if let Err(error) = self.store.handle_committed(now, committed) {
-                    tracing::error!("{error}");
-                }
-            }
+            Done::Commit(committed, synced) => match self.store.handle_committed(now, committed) {
+                Ok(()) => moves.synced.push(synced),
+                Err(error) => tracing::error!("{error}"),
+            },
             Done::Upkeep(kept) => {
                 if let Err(error) = self.store.handle_upkeep(now, kept) {
                     tracing::error!("{error}");

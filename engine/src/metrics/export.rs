@@ -10,11 +10,11 @@ use prometheus_client::{
 };
 
 use super::{
-    Ledger, Metrics,
+    Health, Ledger, Metrics,
     ledger::Account,
-    names::{Counter, Described, Gauge, Stage},
+    names::{Counter, Described, Gauge, Size, Stage},
     shard::ShardMetrics,
-    stage::BUCKETS,
+    stage::Buckets,
     status::{SessionState, SessionStatus},
 };
 use crate::message::DropReason;
@@ -29,6 +29,8 @@ pub struct Scrape {
     pub metrics: Arc<Metrics>,
     /// The ledger, read between two turns of each shard if it could be.
     pub ledger: Ledger,
+    /// Whether messages are taken, and what is not as it should be.
+    pub health: Health,
     /// What is measured of the process as a whole, by its owners.
     pub process: Vec<Reading>,
 }
@@ -112,15 +114,18 @@ impl Scrape {
             let Described { name, help, .. } = stage.describe();
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
             for (index, shard) in self.shards() {
-                let buckets = shard.stage(*stage, |histogram| histogram.buckets());
-                let bounds = BUCKETS.into_iter().map(seconds).chain([f64::INFINITY]);
-                let counts: Vec<(f64, u64)> = bounds.zip(buckets.counts).collect();
-                family.encode_family(&[("shard", index.as_str())])?.encode_histogram::<NoLabelSet>(
-                    seconds(buckets.sum),
-                    buckets.count,
-                    &counts,
-                    None,
-                )?;
+                write_histogram(&mut family, &index, shard.stage(*stage, |times| times.buckets()), seconds)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sizes(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        for size in Size::ALL {
+            let Described { name, help, .. } = size.describe();
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            for (index, shard) in self.shards() {
+                write_histogram(&mut family, &index, shard.size(*size, |sizes| sizes.buckets()), |bytes| bytes as f64)?;
             }
         }
         Ok(())
@@ -191,7 +196,8 @@ impl Scrape {
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let gauge = |name, help, is: bool| Reading { name, help, rises: false, value: u64::from(is) };
         let own = [
-            gauge("ready", "1 if messages flow.", self.metrics.ready().is_ok()),
+            gauge("ready", "1 if messages are taken.", self.health.is_ready()),
+            gauge("degraded", "1 if something is not as it should be; /status says what.", !self.health.is_well()),
             gauge("ledger_balanced", "1 if the ledger balances; 0 is a bug.", self.ledger.imbalance().is_none()),
             gauge("ledger_approximate", "1 if the ledger was not read between two turns.", self.ledger.approximate),
         ];
@@ -213,7 +219,8 @@ impl Collector for Scrape {
         self.sessions(&mut encoder)?;
         self.counters(&mut encoder)?;
         self.gauges(&mut encoder)?;
-        self.stages(&mut encoder)
+        self.stages(&mut encoder)?;
+        self.sizes(&mut encoder)
     }
 }
 
@@ -231,6 +238,18 @@ fn write_gauge(family: &mut MetricEncoder<'_>, labels: Labels<'_>, value: u64) -
         return family.encode_gauge(&value);
     }
     family.encode_family(&labels)?.encode_gauge(&value)
+}
+
+fn write_histogram(
+    family: &mut MetricEncoder<'_>,
+    shard: &str,
+    buckets: Buckets,
+    unit: impl Fn(u64) -> f64,
+) -> Result<(), Error> {
+    let bounds = buckets.bounds.iter().map(|bound| unit(*bound)).chain([f64::INFINITY]);
+    let counts: Vec<(f64, u64)> = bounds.zip(buckets.counts).collect();
+    let sum = unit(buckets.sum);
+    family.encode_family(&[("shard", shard)])?.encode_histogram::<NoLabelSet>(sum, buckets.count, &counts, None)
 }
 
 fn seconds(micros: u64) -> f64 {

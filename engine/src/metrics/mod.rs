@@ -6,6 +6,7 @@
 //! message.
 
 mod export;
+mod health;
 mod labels;
 mod ledger;
 mod names;
@@ -18,12 +19,15 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 pub use export::{CONTENT_TYPE, Reading, Scrape};
+pub use health::Health;
 pub(crate) use labels::shorten;
 pub use ledger::{Account, Imbalance, Ledger, Snapshot};
-pub use names::{BOUNDS, Bound, Counter, Described, Entry, Gauge, Stage};
+pub use names::{BOUNDS, Bound, Counter, Described, Entry, Gauge, Size, Stage};
 pub use shard::ShardMetrics;
 pub use stage::Quantiles;
-pub use status::{Board, KafkaStatus, MAX_TOPICS, SessionState, SessionStatus, Status, TopicState, TopicStatus};
+pub use status::{
+    Board, CONTROL, KafkaStatus, MAX_TOPICS, SessionState, SessionStatus, SpoolStatus, Status, TopicState, TopicStatus,
+};
 
 /// Longest time between two heartbeats of a shard, also of an idle one.
 pub const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -126,7 +130,7 @@ impl Metrics {
     /// Quantiles of a stage over all shards since the start.
     #[must_use]
     pub fn quantiles(&self, stage: Stage) -> Quantiles {
-        let mut all = stage::StageHistogram::new();
+        let mut all = stage::StageHistogram::times();
         for shard in self.shards() {
             shard.stage(stage, |histogram| histogram.merge_into(&mut all));
         }

@@ -93,6 +93,9 @@ closed! {
         SpoolFailedSyncs = "spool_failed_syncs": "Groups that could not be synced and were written again elsewhere.",
         SpoolTornTails = "spool_torn_tails": "Ends of the spool that a crash had torn and that were cut at start.",
         SpoolCorrupt = "spool_corrupt_records": "Records of the spool that were durable and are damaged or gone.",
+        SpoolQuarantined = "spool_quarantined_segments":
+            "Damaged segments of the spool that were set aside since the start.",
+        SpoolDrained = "spool_drained_records": "Records for which the spool answered and that have ended in Kafka.",
         SpoolFull = "spool_full": "Times the spool took no record because it or its disk was full.",
         KafkaErrors = "kafka_errors": "Delivery reports and client events with an error.",
         KafkaRetries = "kafka_retries": "Records handed to librdkafka again after an error that is not final.",
@@ -122,7 +125,8 @@ closed! {
         SpoolBytes = "spool_bytes": "Bytes of the segments that hold records.",
         SpoolLimit = "spool_limit_bytes": "Most bytes of the whole spool, all shards together.",
         SpoolSegments = "spool_segments": "Segments that hold records.",
-        SpoolOldest = "spool_oldest_seconds": "Age of the oldest segment that holds a record Kafka has not confirmed.",
+        SpoolOldest = "spool_oldest_seconds": "Age of the oldest segment that holds a record Kafka has not confirmed; 0 without any.",
+        SpoolState = "spool_state": "0 below 80 % of the limit, 1 above, 2 full, 3 nothing is taken any more.",
         LaneMode = "lane_mode": "0 straight to Kafka, 1 to the spool, 2 to the spool while it drains.",
         Unconfirmed = "kafka_unconfirmed_seconds": "Age of the oldest batch that Kafka has not confirmed.",
         HeldTopics = "kafka_held_topics": "Kafka topics on hold.",
@@ -175,6 +179,14 @@ closed! {
         Produce = "produce_duration_seconds": "From the decoded PUBLISH to the hand-over to librdkafka.",
         Confirm = "confirm_duration_seconds": "From the hand-over to librdkafka to Kafka's confirmation.",
         Acknowledge = "acknowledge_duration_seconds": "From Kafka's confirmation to the PUBACK on the socket.",
+        SpoolSync = "spool_sync_duration_seconds": "Store and fdatasync of a group of records in the spool.",
+    }
+}
+
+closed! {
+    /// Something whose size is measured.
+    Size {
+        SpoolGroup = "spool_group_bytes": "Groups of records synced in the spool.",
     }
 }
 
@@ -187,6 +199,7 @@ impl Stage {
             Stage::Produce => "produce",
             Stage::Confirm => "confirm",
             Stage::Acknowledge => "acknowledge",
+            Stage::SpoolSync => "spool_sync",
         }
     }
 }
@@ -243,7 +256,11 @@ mod tests {
     fn described() -> Vec<Described> {
         let counters = Counter::ALL.iter().map(|counter| counter.describe());
         let gauges = Gauge::ALL.iter().map(|gauge| gauge.describe());
-        counters.chain(gauges).chain(Stage::ALL.iter().map(|stage| stage.describe())).collect()
+        counters
+            .chain(gauges)
+            .chain(Stage::ALL.iter().map(|stage| stage.describe()))
+            .chain(Size::ALL.iter().map(|size| size.describe()))
+            .collect()
     }
 
     #[test]
@@ -317,10 +334,12 @@ mod tests {
         let counters = Counter::ALL.iter().map(|counter| format!("Counter::{counter:?}"));
         let gauges = Gauge::ALL.iter().map(|gauge| format!("Gauge::{gauge:?}"));
         let stages = Stage::ALL.iter().map(|stage| format!("Stage::{stage:?}"));
+        let sizes = Size::ALL.iter().map(|size| format!("Size::{size:?}"));
         // Turns are counted by the heartbeat.
         let unwritten: Vec<String> = counters
             .chain(gauges)
             .chain(stages)
+            .chain(sizes)
             .filter(|name| name != "Counter::Turns" && !names(&text, name))
             .collect();
         assert_eq!(unwritten, Vec::<String>::new());

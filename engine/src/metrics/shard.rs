@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{
-    names::{Counter, Entry, Gauge, Stage},
+    names::{Counter, Entry, Gauge, Size, Stage},
     stage::StageHistogram,
 };
 use crate::message::RouteId;
@@ -33,6 +33,7 @@ pub struct ShardMetrics {
     gauges: [AtomicU64; Gauge::ALL.len()],
     ledger: Box<[Row]>,
     stages: [Mutex<StageHistogram>; Stage::ALL.len()],
+    sizes: [Mutex<StageHistogram>; Size::ALL.len()],
 }
 
 impl ShardMetrics {
@@ -43,7 +44,8 @@ impl ShardMetrics {
             counters: [const { AtomicU64::new(0) }; Counter::ALL.len()],
             gauges: [const { AtomicU64::new(0) }; Gauge::ALL.len()],
             ledger: (0..=routes).map(|_| Row([const { AtomicU64::new(0) }; Entry::CELLS])).collect(),
-            stages: std::array::from_fn(|_| Mutex::new(StageHistogram::new())),
+            stages: std::array::from_fn(|_| Mutex::new(StageHistogram::times())),
+            sizes: std::array::from_fn(|_| Mutex::new(StageHistogram::sizes())),
         }
     }
 
@@ -101,6 +103,11 @@ impl ShardMetrics {
         self.stage(stage, |histogram| histogram.record(micros, n));
     }
 
+    /// Records that something had this size.
+    pub fn record_size(&self, size: Size, bytes: u64) {
+        self.size(size, |histogram| histogram.record(bytes, 1));
+    }
+
     /// The value of a counter.
     #[must_use]
     pub fn counter(&self, counter: Counter) -> u64 {
@@ -116,6 +123,11 @@ impl ShardMetrics {
     /// Runs `f` on a stage's histogram. The reader holds the lock for a few microseconds at most.
     pub(super) fn stage<T>(&self, stage: Stage, f: impl FnOnce(&mut StageHistogram) -> T) -> T {
         f(&mut self.stages[stage as usize].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs `f` on the histogram of a size, in the same way.
+    pub(super) fn size<T>(&self, size: Size, f: impl FnOnce(&mut StageHistogram) -> T) -> T {
+        f(&mut self.sizes[size as usize].lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The ledger, one for each route and the last for [`RouteId::NONE`], and whether no turn was under way meanwhile.

@@ -7,12 +7,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{LIVE_WITHIN, Layout, shorten};
+use fairlead_spool::State;
+
+use super::{Health, LIVE_WITHIN, Layout, shorten};
 use crate::logging::printable;
 
 /// Most Kafka topics on the board. When it is full, a topic on hold displaces a healthy one, and what finds no place
 /// is counted.
 pub const MAX_TOPICS: usize = 1024;
+/// The control plane's place among the shards that tell about topics: it speaks for all of them.
+pub const CONTROL: usize = usize::MAX;
 /// Longest reason or address on the board, bytes.
 const MAX_TEXT: usize = 256;
 
@@ -106,8 +110,42 @@ pub struct TopicStatus {
 pub struct KafkaStatus {
     /// At least one broker answers.
     pub reachable: bool,
+    /// Since when it has been so; `None` before the first report.
+    pub since: Option<Instant>,
     /// Why not; `None` before the first attempt ended.
     pub reason: Option<String>,
+}
+
+impl KafkaStatus {
+    /// It was tried, and does not answer.
+    pub(super) fn is_away(&self) -> bool {
+        !self.reachable && self.reason.is_some()
+    }
+}
+
+/// What a shard's spool says about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolStatus {
+    /// How full it is.
+    pub state: State,
+    /// It takes nothing any more, since its disk failed.
+    pub fenced: bool,
+    /// Everything goes through it (`ack = "spool"`), and not only what Kafka does not take in time.
+    pub always: bool,
+    /// Something that was durable is damaged or gone.
+    pub damaged: bool,
+    /// Records that were durable and are damaged or gone.
+    pub corrupt: u64,
+    /// Segments set aside since the start.
+    pub quarantined: u64,
+}
+
+impl SpoolStatus {
+    /// Whether it takes messages while Kafka does not.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        !self.fenced && self.state != State::Full
+    }
 }
 
 /// The board as it stands.
@@ -121,6 +159,8 @@ pub struct Board {
     pub topics_omitted: u64,
     /// Each shard's Kafka client.
     pub kafka: Vec<KafkaStatus>,
+    /// Each shard's spool; `None` where there is none.
+    pub spools: Vec<Option<SpoolStatus>>,
     /// Each shard's core; `None` before it said so.
     pub cores: Vec<Option<usize>>,
 }
@@ -144,6 +184,7 @@ impl Status {
             board: Mutex::new(Board {
                 sessions: vec![SessionStatus::default(); layout.sessions.len()],
                 kafka: vec![KafkaStatus::default(); layout.shards],
+                spools: vec![None; layout.shards],
                 cores: vec![None; layout.shards],
                 ..Board::default()
             }),
@@ -193,13 +234,25 @@ impl Status {
         }
     }
 
-    /// Whether the Kafka client of `shard` reaches a broker, or why not.
+    /// Whether the Kafka client of `shard` reaches a broker at `now`, or why not.
     ///
     /// # Panics
     /// If there is no such shard.
-    pub fn kafka(&self, shard: usize, reachable: Result<(), &str>) {
-        lock(&self.board).kafka[shard] =
-            KafkaStatus { reachable: reachable.is_ok(), reason: reachable.err().map(tidy) };
+    pub fn kafka(&self, shard: usize, reachable: Result<(), &str>, now: Instant) {
+        let kafka = &mut lock(&self.board).kafka[shard];
+        if kafka.reachable != reachable.is_ok() || kafka.since.is_none() {
+            kafka.since = Some(now);
+        }
+        kafka.reachable = reachable.is_ok();
+        kafka.reason = reachable.err().map(tidy);
+    }
+
+    /// What the spool of `shard` says.
+    ///
+    /// # Panics
+    /// If there is no such shard.
+    pub fn spool(&self, shard: usize, status: SpoolStatus) {
+        lock(&self.board).spools[shard] = Some(status);
     }
 
     /// The core that `shard` runs on.
@@ -216,31 +269,10 @@ impl Status {
         lock(&self.board).clone()
     }
 
-    /// Whether messages flow: every session subscribed, every shard's Kafka client connected, no topic on hold.
-    ///
-    /// # Errors
-    /// Every reason why not, one line each.
-    pub fn ready(&self) -> Result<(), Vec<String>> {
-        let board = lock(&self.board);
-        let mut reasons = Vec::new();
-        for (name, session) in self.names.iter().zip(&board.sessions) {
-            if session.state != SessionState::Subscribed {
-                let said = session.reason.as_deref().is_some_and(|reason| reason.contains(&session.url));
-                let at = if said || session.url.is_empty() { String::new() } else { format!(" at {}", session.url) };
-                let state = session.state.label();
-                reasons.push(format!("session {name}: {state}{at}{}", because(session.reason.as_deref())));
-            }
-        }
-        for (shard, kafka) in board.kafka.iter().enumerate().filter(|(_, kafka)| !kafka.reachable) {
-            let reason = kafka.reason.as_deref().unwrap_or("not connected yet");
-            reasons.push(format!("shard {shard}: Kafka is not reachable: {reason}"));
-        }
-        for (name, topic) in &board.topics {
-            if let Some(reason) = topic.holds.values().next() {
-                reasons.push(format!("topic {name} is on hold: {reason}"));
-            }
-        }
-        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    /// Whether messages are taken, see [`Health`].
+    #[must_use]
+    pub fn health(&self, now: Instant) -> Health {
+        Health::of(&lock(&self.board), &self.names, now)
     }
 
     /// Looks at each shard's turn counter. To be called every second or so: what moved since the last look counts as
@@ -277,12 +309,10 @@ impl super::Metrics {
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
-    /// Whether messages flow, see [`Status::ready`].
-    ///
-    /// # Errors
-    /// Every reason why not, one line each.
-    pub fn ready(&self) -> Result<(), Vec<String>> {
-        self.status().ready()
+    /// Whether messages are taken, see [`Health`].
+    #[must_use]
+    pub fn health(&self, now: Instant) -> Health {
+        self.status().health(now)
     }
 }
 
@@ -315,8 +345,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// One line of bounded length.
 fn tidy(text: &str) -> String {
     shorten(&printable(text), MAX_TEXT)
-}
-
-fn because(reason: Option<&str>) -> String {
-    reason.map_or_else(String::new, |reason| format!(": {reason}"))
 }

@@ -4,6 +4,8 @@ use std::{
     time::Instant,
 };
 
+use fairlead_spool::State;
+
 use super::*;
 use crate::message::{DropReason, RouteId};
 
@@ -26,6 +28,7 @@ fn scrape(metrics: &Arc<Metrics>) -> String {
     Scrape {
         metrics: Arc::clone(metrics),
         ledger: Ledger::of(metrics),
+        health: metrics.health(now()),
         process: vec![
             Reading { name: "uptime_seconds", help: "Time.", rises: false, value: 7 },
             Reading { name: "log_lines_lost", help: "Lines.", rises: true, value: 5 },
@@ -212,7 +215,7 @@ mod status {
     }
 
     fn reasons(metrics: &Metrics) -> Vec<String> {
-        metrics.ready().err().unwrap_or_default()
+        metrics.health(now()).unready
     }
 
     #[test]
@@ -221,21 +224,21 @@ mod status {
         assert_eq!(reasons(&metrics).len(), 4, "{:?}", reasons(&metrics));
         for index in 0..2 {
             metrics.status().session(index, |session| session.enter(SessionState::Subscribed, None, now));
-            metrics.status().kafka(index, Ok(()));
+            metrics.status().kafka(index, Ok(()), now);
         }
-        assert_eq!(metrics.ready(), Ok(()));
+        assert_eq!(metrics.health(now), Health::default());
         metrics.status().session(1, |session| {
             session.url = "mqtt://h:1883".to_owned();
             session.enter(SessionState::Refused, Some("not authorised\n(0x87)".to_owned()), now);
         });
-        metrics.status().kafka(0, Err("connection refused"));
+        metrics.status().kafka(0, Err("connection refused"), now);
         metrics.status().topic(1, "ais", TopicState::Hold { reason: "missing".to_owned() });
         let expected = [
             r"session harbour/fairlead-1: refused at mqtt://h:1883: not authorised\n(0x87)",
-            "shard 0: Kafka is not reachable: connection refused",
+            "shard 0: Kafka is not reachable for 0 s: connection refused",
             "topic ais is on hold: missing",
         ];
-        assert_eq!(reasons(&metrics), expected);
+        assert_eq!(metrics.health(now), Health { unready: expected.map(str::to_owned).into(), degraded: Vec::new() });
         metrics.status().session(1, |session| {
             session.enter(SessionState::Backoff, Some("mqtt://h:1883: refused".to_owned()), now);
         });
@@ -244,6 +247,76 @@ mod status {
             "session harbour/fairlead-1: backoff: mqtt://h:1883: refused",
             "the place once"
         );
+    }
+
+    /// All is well but what `spool` says, and Kafka has been away for 7 s where it is not `reachable`.
+    fn with_spool(spool: SpoolStatus, reachable: bool) -> (Health, Arc<Metrics>) {
+        let (metrics, start) = (Metrics::new(layout(1, &[])), now());
+        metrics.status().kafka(0, Ok(()), start);
+        metrics.status().spool(0, spool);
+        if !reachable {
+            metrics.status().kafka(0, Err("refused"), start + Duration::from_secs(1));
+            metrics.status().kafka(0, Err("refused"), start + Duration::from_secs(2));
+        }
+        (metrics.health(start + Duration::from_secs(8)), metrics)
+    }
+
+    #[test]
+    fn with_a_spool_that_takes_messages_kafka_may_be_away() {
+        assert!(with_spool(SpoolStatus::default(), true).0.is_well());
+        let (health, metrics) = with_spool(SpoolStatus::default(), false);
+        let away = "shard 0: Kafka is not reachable for 7 s: refused; messages go to the spool";
+        assert_eq!(health, Health { unready: Vec::new(), degraded: vec![away.to_owned()] });
+        metrics.status().topic(0, "known", TopicState::Available { partitions: 3 });
+        metrics.status().topic(0, "known", TopicState::Hold { reason: "no leader".to_owned() });
+        let held = "topic known is on hold: no leader; its messages go to the spool";
+        assert_eq!(metrics.health(now()).degraded.last().map(String::as_str), Some(held));
+        assert!(metrics.health(now()).is_ready());
+        metrics.status().topic(CONTROL, "unknown", TopicState::Hold { reason: "away".to_owned() });
+        assert!(metrics.health(now()).is_ready(), "it is looked up when Kafka is back");
+        metrics.status().kafka(0, Ok(()), now());
+        assert_eq!(metrics.health(now()).unready, ["topic unknown is on hold: away"], "Kafka does not have it");
+    }
+
+    #[test]
+    fn a_spool_that_takes_nothing_is_not_ready_when_it_is_needed() {
+        let full = SpoolStatus { state: State::Full, ..SpoolStatus::default() };
+        let fenced = SpoolStatus { fenced: true, ..SpoolStatus::default() };
+        let always = SpoolStatus { always: true, ..fenced };
+        for (spool, reachable, ready, word) in [
+            (full, true, true, "is full"),
+            (full, false, false, "is full"),
+            (fenced, true, true, "its disk failed"),
+            (fenced, false, false, "its disk failed"),
+            (always, true, false, "its disk failed"),
+        ] {
+            let (health, _) = with_spool(spool, reachable);
+            assert_eq!(health.is_ready(), ready, "{spool:?} {reachable}");
+            let reasons = if ready { &health.degraded } else { &health.unready };
+            assert!(reasons.iter().any(|reason| reason.contains(word)), "{reasons:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_spool_has_met_is_told_although_messages_flow() {
+        let spool =
+            SpoolStatus { state: State::High, damaged: true, corrupt: 3, quarantined: 2, ..SpoolStatus::default() };
+        let (health, _) = with_spool(spool, true);
+        assert!(health.is_ready());
+        let words = ["more than 80 % full", "3 records of the spool were durable", "2 damaged segments"];
+        assert_eq!(health.degraded.len(), words.len());
+        for (reason, word) in health.degraded.iter().zip(words) {
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_first_attempt_at_kafka_is_waited_for() {
+        let metrics = Metrics::new(layout(1, &[]));
+        metrics.status().spool(0, SpoolStatus::default());
+        assert_eq!(metrics.health(now()).unready, ["shard 0: Kafka is not reachable: not connected yet"]);
+        metrics.status().kafka(0, Err("refused"), now());
+        assert!(metrics.health(now()).is_ready());
     }
 
     #[test]
@@ -412,6 +485,11 @@ mod export {
         assert_eq!(value(&page, "fairlead_confirm_duration_seconds_count{shard=\"0\"}"), "11");
         assert_eq!(value(&page, "fairlead_confirm_duration_seconds_sum{shard=\"0\"}"), "45.015");
         assert_eq!(metrics.quantiles(Stage::Confirm).count, 11);
+        metrics.shard(0).record_size(Size::SpoolGroup, 5_000);
+        let page = scrape(&metrics);
+        let bucket = |le: &str| value(&page, &format!("fairlead_spool_group_bytes_bucket{{le=\"{le}\",shard=\"0\"}}"));
+        assert_eq!((bucket("4096.0").as_str(), bucket("16384.0").as_str()), ("0", "1"));
+        assert_eq!(value(&page, "fairlead_spool_group_bytes_sum{shard=\"0\"}"), "5000.0");
     }
 
     /// E3: the longest labels that escape to twice their length, large values everywhere.
@@ -429,6 +507,9 @@ mod export {
             }
             for stage in Stage::ALL {
                 shard.record(*stage, 10, 1 << 40);
+            }
+            for size in Size::ALL {
+                shard.record_size(*size, u64::MAX);
             }
             for route in 0..64 {
                 shard.ledger(RouteId(route), RECEIVED, 1 << 50);

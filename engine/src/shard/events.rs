@@ -129,7 +129,7 @@ impl Shard {
     }
 
     /// Tells what librdkafka said.
-    pub(super) fn tell_kafka(&self, turn: &mut lane::Turn) {
+    pub(super) fn tell_kafka(&self, now: Instant, turn: &mut lane::Turn) {
         if std::mem::take(&mut turn.replaced) {
             self.metrics().add(Counter::KafkaProducerRecreated, 1);
             tracing::warn!(shard = self.index, "the Kafka producer was replaced; what was in flight is sent again");
@@ -147,7 +147,7 @@ impl Shard {
                     self.metrics().add(Counter::KafkaErrors, 1);
                     let why = format!("no broker of {} can be reached", self.settings.kafka.brokers);
                     tracing::error!(target: "kafka", shard = self.index, "{why}");
-                    self.metrics.status().kafka(self.index, Err(&why));
+                    self.metrics.status().kafka(self.index, Err(&why), now);
                     self.reach.borrow_mut().handle_away();
                 }
                 kafka::Event::Fatal(error) => {
@@ -173,7 +173,7 @@ impl Shard {
         let oldest = if reach.is_away() { age(&self.driver.borrow(), now) } else { Duration::ZERO };
         if reach.handle_confirmed(oldest) {
             tracing::info!(target: "kafka", shard = self.index, "Kafka confirms again");
-            self.metrics.status().kafka(self.index, Ok(()));
+            self.metrics.status().kafka(self.index, Ok(()), now);
         }
     }
 
@@ -202,11 +202,11 @@ impl Shard {
         metrics.set(Gauge::Ring, driver.port().outstanding() as u64);
         metrics.set(Gauge::RingLimit, driver.port().outstanding_limit() as u64);
         self.publish_spooling(&driver);
-        self.publish_reach(age(&driver, now));
+        self.publish_reach(now, age(&driver, now));
         self.publish_holds(&driver);
     }
 
-    fn publish_reach(&self, oldest: Duration) {
+    fn publish_reach(&self, now: Instant, oldest: Duration) {
         self.metrics().set(Gauge::Unconfirmed, oldest.as_secs());
         match self.reach.borrow_mut().handle_heartbeat(oldest) {
             Some(Heard::Silence { new }) => {
@@ -214,9 +214,9 @@ impl Shard {
                 if new {
                     tracing::error!(target: "kafka", shard = self.index, "{silent}");
                 }
-                self.metrics.status().kafka(self.index, Err(&silent));
+                self.metrics.status().kafka(self.index, Err(&silent), now);
             }
-            Some(Heard::Confirms) => self.metrics.status().kafka(self.index, Ok(())),
+            Some(Heard::Confirms) => self.metrics.status().kafka(self.index, Ok(()), now),
             None => {}
         }
     }

@@ -82,12 +82,14 @@ impl Shard {
         if receipts > 0 {
             self.distribute(now, &mut turn.receipts);
         }
+        self.tell_synced(&mut turn.synced);
         if !turn.ledger.is_empty() {
+            self.tell_drained(&turn.ledger);
             let mut tally = self.tally.borrow_mut();
             turn.ledger.drain(..).for_each(|(route, movement)| tally.moved(route, movement));
             tally.publish(self.metrics());
         }
-        self.tell_kafka(&mut turn);
+        self.tell_kafka(now, &mut turn);
         self.tell_mode(turn.mode.take());
         confirmed > 0 || receipts > 0
     }

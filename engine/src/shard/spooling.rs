@@ -5,8 +5,14 @@ use std::time::UNIX_EPOCH;
 use super::{clock, state::Shard};
 use crate::{
     lane::{Driver, Mode, Siding},
-    metrics::{Counter, Gauge},
+    message::RouteId,
+    metrics::{Counter, Gauge, Size, SpoolStatus, Stage},
+    settings::Ack,
+    spool::{Movement, Synced},
 };
+
+/// Behind the states of a spool that works.
+const FENCED: u64 = 3;
 
 impl Shard {
     /// The lane has left the straight line, or comes back to it.
@@ -22,6 +28,23 @@ impl Shard {
                 tracing::info!(shard = self.index, backlog, "the spool drains into Kafka");
             }
         }
+    }
+
+    /// Groups became durable.
+    pub(super) fn tell_synced(&self, groups: &mut Vec<Synced>) {
+        for Synced { bytes, took } in groups.drain(..) {
+            self.metrics().record(Stage::SpoolSync, took.as_micros() as u64, 1);
+            // A mark is no group.
+            if bytes > 0 {
+                self.metrics().record_size(Size::SpoolGroup, bytes as u64);
+            }
+        }
+    }
+
+    /// Records for which the spool answered have ended.
+    pub(super) fn tell_drained(&self, movements: &[(RouteId, Movement)]) {
+        let drained = movements.iter().filter(|(_, movement)| matches!(movement, Movement::Ended(_))).count();
+        self.metrics().add(Counter::SpoolDrained, drained as u64);
     }
 
     /// Where the lane is and what the spool holds.
@@ -41,6 +64,7 @@ impl Shard {
         metrics.raise(Counter::SpoolFailedSyncs, counts.failed_syncs);
         metrics.raise(Counter::SpoolTornTails, counts.torn_tails);
         metrics.raise(Counter::SpoolCorrupt, counts.corrupt_records);
+        metrics.raise(Counter::SpoolQuarantined, counts.quarantined);
         metrics.raise(Counter::SpoolFull, siding.full());
         metrics.set(Gauge::SpoolRecords, siding.backlog());
         metrics.set(Gauge::SpoolBytes, usage.bytes);
@@ -48,5 +72,15 @@ impl Shard {
         metrics.set(Gauge::SpoolSegments, usage.segments);
         let now = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         metrics.set(Gauge::SpoolOldest, usage.oldest.map_or(0, |oldest| now.saturating_sub(oldest) / 1000));
+        metrics.set(Gauge::SpoolState, if usage.fenced { FENCED } else { usage.state as u64 });
+        let status = SpoolStatus {
+            state: usage.state,
+            fenced: usage.fenced,
+            always: self.settings.engine.ack == Ack::Spool,
+            damaged: usage.degraded,
+            corrupt: counts.corrupt_records,
+            quarantined: counts.quarantined,
+        };
+        self.metrics.status().spool(self.index, status);
     }
 }

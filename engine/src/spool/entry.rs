@@ -89,6 +89,14 @@ pub struct Decoded {
     pub headers: Headers,
 }
 
+impl Decoded {
+    /// The MQTT topic that the message was published to.
+    #[must_use]
+    pub fn mqtt_topic(&self) -> &[u8] {
+        self.mqtt_topic.as_ref().map(Text::as_slice).or(self.key.as_deref()).unwrap_or_default()
+    }
+}
+
 /// Reads a record back; what it holds shares `buffer`. `None` if the metadata is of no format that is known.
 pub(super) fn decode(buffer: &Payload, stored: &Stored) -> Option<Decoded> {
     let mut meta = Cursor(buffer.slice(stored.meta.clone()));

@@ -30,23 +30,28 @@ pub(crate) fn least_size(segment: u64, shards: usize) -> u64 {
 /// The log of one shard, just opened.
 pub type Opened = (Log<Real>, Recovery);
 
+/// The spool's limits under these settings; `None` where there is to be none.
+pub(crate) fn options(settings: &Settings) -> Option<Options> {
+    let spool = settings.spool.as_ref()?;
+    let packet = settings.sources.iter().map(|source| u64::from(source.max_packet)).max().unwrap_or(0);
+    let segment = spool.segment / 4096 * 4096;
+    Some(Options {
+        max: spool.max,
+        min_free: spool.min_free,
+        segment,
+        group: (segment / GROUP_SHARE).min(GROUP) as usize,
+        record: (packet + MARGIN) as usize,
+        shards: settings.engine.cpus.len() as u32,
+    })
+}
+
 /// Opens the spool, if there is to be one, and a log for each shard.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn open(settings: &Settings) -> Result<Option<Vec<Opened>>, OpenError> {
-    let Some(settings_spool) = &settings.spool else { return Ok(None) };
-    let packet = settings.sources.iter().map(|source| u64::from(source.max_packet)).max().unwrap_or(0);
-    let segment = settings_spool.segment / 4096 * 4096;
+    let (Some(settings_spool), Some(options)) = (&settings.spool, options(settings)) else { return Ok(None) };
     let shards = settings.engine.cpus.len();
-    let options = Options {
-        max: settings_spool.max,
-        min_free: settings_spool.min_free,
-        segment,
-        group: (segment / GROUP_SHARE).min(GROUP) as usize,
-        record: (packet + MARGIN) as usize,
-        shards: shards as u32,
-    };
     let (spool, warnings) = fairlead_spool::Spool::open(Real, &settings_spool.dir, options)?;
     for warning in warnings {
         tracing::warn!("{warning}");

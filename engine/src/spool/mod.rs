@@ -4,6 +4,7 @@
 //! A [`Store`] is sans-IO; the [`Worker`] runs what blocks. Only the lane enters and leaves it.
 
 mod entry;
+mod filed;
 mod folder;
 mod progress;
 mod store;
@@ -12,8 +13,9 @@ mod worker;
 pub use entry::Decoded;
 pub use folder::{Opened, open};
 pub use store::{Movement, Replayed, Store};
-pub use worker::{Done, Jobs, Worker};
+pub use worker::{Done, Jobs, Synced, Worker};
 pub(crate) use {
     entry::fingerprint,
-    folder::{least_segment, least_size},
+    filed::{Filed, filed},
+    folder::{least_segment, least_size, options},
 };

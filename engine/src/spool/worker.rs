@@ -5,12 +5,13 @@ use std::{
     io,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use fairlead_spool::{Batch, Commit, Committed, Kept, Read, ReadError, Upkeep, disk::Disk};
 
-use crate::ring::Doorbell;
+use crate::{ring::Doorbell, shard::clock};
 
 /// Jobs of the second thread that may be under way: one of upkeep and one read.
 const JOBS: usize = 2;
@@ -22,11 +23,20 @@ enum Job<D: Disk> {
     Read(Read<D>),
 }
 
+/// What it took to make a group durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Bytes of the group's records; 0 for a mark.
+    pub bytes: usize,
+    /// Time of the store and the fdatasync.
+    pub took: Duration,
+}
+
 /// What a thread has done.
 #[derive(Debug)]
 pub enum Done<D: Disk> {
-    /// A group.
-    Commit(Committed<D>),
+    /// A group, and what it took.
+    Commit(Committed<D>, Synced),
     /// A piece of upkeep.
     Upkeep(Kept<D>),
     /// A read.
@@ -65,7 +75,10 @@ impl<D: Disk> Worker<D> {
         // Each job that is under way has its place here, so a thread never waits for one.
         let (finished, done) = bounded(1 + JOBS);
         let committer = spawn(format!("commit-{shard}"), to_commit, finished.clone(), doorbells, shard, |commit| {
-            Done::Commit(commit.run())
+            let bytes = if commit.records() > 0 { commit.bytes() } else { 0 };
+            let start = clock::now();
+            let committed = commit.run();
+            Done::Commit(committed, Synced { bytes, took: clock::now() - start })
         })?;
         let other = spawn(format!("spool-{shard}"), to_do, finished, doorbells, shard, |job| match job {
             Job::Upkeep(upkeep) => Done::Upkeep(upkeep.run()),

@@ -1,0 +1,150 @@
+//! A record of a spool as a line: for people, or as JSON.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use fairlead_spool::{Kind, inspect::LogReport};
+use serde::Serialize;
+
+use super::{escaped, shown};
+use crate::spool::{Decoded, Filed};
+
+/// A record. Payload and the values of headers are there only where they were asked for.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    log: String,
+    sequence: u64,
+    /// When the message was received.
+    time: String,
+    kind: &'static str,
+    /// Kafka has confirmed it, as the cursor says.
+    delivered: bool,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Content {
+    Message(Message),
+    PacketId {
+        session: u64,
+        packet_id: u16,
+    },
+    /// Of a format that this version does not know.
+    Unknown {
+        unknown: bool,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct Message {
+    topic: String,
+    mqtt_topic: Bytes,
+    key: Option<Bytes>,
+    headers: Vec<(String, Option<Bytes>)>,
+    /// `None` is a tombstone.
+    payload_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Bytes>,
+}
+
+/// Bytes of a message, without loss.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Bytes {
+    /// They are text.
+    Text(String),
+    /// They are not.
+    Base64(String),
+}
+
+impl Bytes {
+    fn of(bytes: &[u8]) -> Bytes {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Bytes::Text(text.to_owned()),
+            Err(_) => Bytes::Base64(STANDARD.encode(bytes)),
+        }
+    }
+}
+
+impl Row {
+    /// The row of a record; `open` shows what it carries.
+    pub(super) fn new(log: &LogReport, filed: &Filed, open: bool) -> Row {
+        let content = match (&filed.record, filed.kind) {
+            (Some(record), _) => Content::Message(Message::of(record, open)),
+            (None, Kind::Data) => Content::Unknown { unknown: true },
+            (None, Kind::Open | Kind::Closed) => {
+                Content::PacketId { session: filed.session, packet_id: filed.packet_id }
+            }
+        };
+        Row {
+            log: log.name.to_string(),
+            sequence: filed.sequence,
+            time: shown(filed.time),
+            kind: match filed.kind {
+                Kind::Data => "message",
+                Kind::Open => "packet id opens",
+                Kind::Closed => "packet id closed",
+            },
+            delivered: log.delivered.is_some_and(|delivered| filed.sequence <= delivered),
+            content,
+        }
+    }
+}
+
+impl Message {
+    fn of(record: &Decoded, open: bool) -> Message {
+        let headers = record.headers.iter();
+        Message {
+            topic: record.kafka_topic.clone(),
+            mqtt_topic: Bytes::of(record.mqtt_topic()),
+            key: record.key.as_deref().map(Bytes::of),
+            headers: headers.map(|(name, value)| (String::from(&**name), open.then(|| Bytes::of(value)))).collect(),
+            payload_bytes: record.value.as_ref().map(|value| value.len()),
+            payload: record.value.as_deref().filter(|_| open).map(Bytes::of),
+        }
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bytes::Text(text) => write!(f, "\"{}\"", escaped(text.as_bytes())),
+            Bytes::Base64(text) => write!(f, "base64:{text}"),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.delivered { "delivered" } else { "waiting" };
+        write!(f, "{} {} {} {state} ", self.log, self.sequence, self.time)?;
+        match &self.content {
+            Content::Message(message) => message.fmt(f),
+            Content::PacketId { session, packet_id } => write!(f, "{} {session:016x}/{packet_id}", self.kind),
+            Content::Unknown { .. } => f.write_str("of a format that this version does not know"),
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.mqtt_topic, self.topic)?;
+        match &self.key {
+            Some(key) => write!(f, " key {key}")?,
+            None => f.write_str(" no key")?,
+        }
+        for (name, value) in &self.headers {
+            write!(f, " {}", escaped(name.as_bytes()))?;
+            if let Some(value) = value {
+                write!(f, "={value}")?;
+            }
+        }
+        match (self.payload_bytes, &self.payload) {
+            (None, _) => f.write_str(" null"),
+            (Some(bytes), None) => write!(f, " {bytes} bytes"),
+            (Some(bytes), Some(payload)) => write!(f, " {bytes} bytes {payload}"),
+        }
+    }
+}
