@@ -187,7 +187,8 @@ fn overrun_of_the_receive_maximum_is_borne() {
     let kafka = Kafka::start();
     kafka.create_topic("ais", 3, &[]);
     let mosquitto = Mosquitto::start();
-    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), "ais"));
+    let config = Config::new(&mosquitto.url(), kafka.brokers(), "ais").engine("ack = \"kafka\"");
+    let mut bridge = Fairlead::ready(&config);
     let messages = MESSAGES.to_string();
     let mut fleet = Loadgen::publish(&mosquitto.url(), &["--fleet", "500", "--rate", "5000", "--messages", &messages]);
     bridge.wait_metric(metric::DELIVERED, &[], 10_000.0, LIMIT);

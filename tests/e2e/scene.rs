@@ -34,7 +34,11 @@ impl Scene {
     pub(crate) fn without_topic(change: impl FnOnce(Config) -> Config) -> Scene {
         let broker = EvilBroker::start();
         let kafka = MockKafka::start();
-        let config = change(Config::new(&broker.url(), kafka.brokers(), TOPIC));
+        let mut config = change(Config::new(&broker.url(), kafka.brokers(), TOPIC));
+        // Scenes are about the line: what Kafka does shows at the broker.
+        if !config.engine.contains("ack = ") {
+            config.engine = format!("ack = \"kafka\"\n{}", config.engine);
+        }
         Scene { bridge: Fairlead::start(&config), broker, kafka }
     }
 

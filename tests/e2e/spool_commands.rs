@@ -83,7 +83,7 @@ fn commands_look_at_the_spool_of_a_running_bridge() {
     let report: serde_json::Value = serde_json::from_str(&stat.output).expect("JSON");
     assert_eq!((stat.code, &report["class"], &report["shards"].is_u64()), (0, &"clean".into(), &true), "{report}");
     let waiting: u64 = report["logs"].as_array().unwrap().iter().map(|log| log["waiting"].as_u64().unwrap()).sum();
-    assert_eq!(waiting, SPOOLED.into(), "{report}");
+    assert_eq!(waiting, u64::from(SPOOLED), "{report}");
     for deep in [&["spool", "verify"][..], &["spool", "verify", "--deep"]] {
         let verified = scene.bridge.command(deep);
         assert_eq!((verified.code, verified.output.as_str()), (0, "clean\n"));
@@ -94,7 +94,7 @@ fn commands_look_at_the_spool_of_a_running_bridge() {
     let shown = scene.bridge.command(&["spool", "dump", "--payload", "--limit", "1"]);
     assert!(shown.output.contains("payload-canary") && shown.output.lines().count() == 1, "{}", shown.output);
     let exported = lines(&scene.bridge.command(&["spool", "export"]).output);
-    assert_eq!(exported.len(), SPOOLED.into());
+    assert_eq!(exported.len(), usize::from(SPOOLED));
     assert!(exported.iter().all(|line| line["payload"]["text"] == "payload-canary" && line["topic"] == TOPIC));
     let repair = scene.bridge.command(&["spool", "repair"]);
     assert!(repair.code == TAKEN && repair.output.contains("in use"), "{}", repair.output);

@@ -68,7 +68,7 @@ fn a_restart_subscribes_what_is_new_and_unsubscribes_what_is_gone() {
 fn a_state_folder_that_cannot_be_used_is_one_warning() {
     let folder = Scratch::new("state");
     let file = folder.write("no-folder", "");
-    let engine = format!("state = {file:?}");
+    let engine = format!("ack = \"kafka\"\nstate = {file:?}");
     let mut scene = Scene::with(|config| config.engine(&engine));
     let mut session = scene.session();
     scene.bridge.wait_ready(LIMIT);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::fairlead::metric;
+use crate::metric;
 
 /// Longest answer.
 const ANSWER: Duration = Duration::from_secs(5);

@@ -11,6 +11,7 @@ mod image;
 mod kafka;
 mod kafka_client;
 mod loadgen;
+pub mod metric;
 mod mosquitto;
 mod notes;
 mod port;
@@ -27,7 +28,7 @@ pub mod wire;
 
 pub use client::Client;
 pub use evil::{Connection, EvilBroker, Flood};
-pub use fairlead::{Config, Fairlead, Finished, fairlead, fairlead_path, metric};
+pub use fairlead::{Config, Fairlead, Finished, fairlead, fairlead_path};
 pub use http::{Metrics, Response, get};
 pub use image::{Image, Shutdown};
 pub use kafka::{Kafka, MockKafka};

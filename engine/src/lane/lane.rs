@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    mode::{CLOSE, CLOSING, LEAST, LOOK, Mode, OLDEST, SPILL_AFTER, Spooling},
-    partition::Partition,
+    mode::{CLOSING, LEAST, LOOK, Mode, Spooling},
+    partition::{Hold, Partition, Ready},
     retry::Settled,
 };
 use crate::{
-    kafka::{HoldReason, Report, Verdict},
+    kafka::{Report, Verdict},
     message::{Outcome, Receipt, Record, Ticket, TopicId, UNPLACED},
 };
 
@@ -23,71 +23,45 @@ pub const LIMIT: usize = 262_144;
 const _: () = assert!(BATCH <= LIMIT);
 /// Memory counted for each record besides its bytes: ours, and librdkafka's message.
 pub const OVERHEAD: usize = 512;
-/// Replay may fill one part of so many of the memory.
-const REPLAY_SHARE: usize = 4;
-
-/// Records that may go to librdkafka now.
-#[derive(Debug)]
-pub struct Ready<'a> {
-    /// Their topic.
-    pub topic: TopicId,
-    /// Their partition.
-    pub partition: u32,
-    /// The records, oldest first; the producer takes them from the front.
-    pub records: &'a mut VecDeque<Record>,
-    /// Most that may be taken now.
-    pub most: usize,
-}
-
-/// A partition that cannot be written to for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// Its topic.
-    pub topic: TopicId,
-    /// Its number.
-    pub partition: u32,
-    /// Why.
-    pub reason: HoldReason,
-}
 
 /// One shard's lane.
 #[derive(Debug)]
 pub struct Lane {
-    linger: Duration,
-    spooling: Spooling,
-    mode: Mode,
-    topics: Vec<Vec<Partition>>,
+    pub(super) linger: Duration,
+    pub(super) spooling: Spooling,
+    pub(super) mode: Mode,
+    pub(super) topics: Vec<Vec<Partition>>,
     /// Partitions with records held, in the order in which they were first touched.
-    list: Vec<(TopicId, u32)>,
+    pub(super) list: Vec<(TopicId, u32)>,
     /// Where [`Lane::poll_ready`] is in `list` during a flush.
-    cursor: usize,
+    pub(super) cursor: usize,
     /// What waits to be appended to the spool, oldest first.
     pub(super) incoming: VecDeque<Record>,
     /// Partitions whose records have to be appended before anything new.
     pub(super) sweep: VecDeque<(TopicId, u32)>,
     /// Partitions whose last shadow was reported.
-    unshadowed: Vec<(TopicId, u32)>,
+    pub(super) unshadowed: Vec<(TopicId, u32)>,
     pub(super) held: usize,
-    in_flight: usize,
+    pub(super) in_flight: usize,
     /// Those of them that replay reads again.
-    shadows: usize,
+    pub(super) shadows: usize,
     pub(super) failed: usize,
     /// Bytes of the records held, inside librdkafka and failed.
-    bytes: usize,
-    memory: usize,
-    first_held: Option<Instant>,
-    urgent: bool,
+    pub(super) bytes: usize,
+    pub(super) memory: usize,
+    pub(super) first_held: Option<Instant>,
+    pub(super) urgent: bool,
     /// The shard comes to its end.
-    stopping: bool,
+    pub(super) stopping: bool,
     /// When Kafka last confirmed something.
-    confirmed_at: Option<Instant>,
+    pub(super) confirmed_at: Option<Instant>,
     /// Since when a session may not send more and nothing was confirmed.
-    full_since: Option<Instant>,
+    pub(super) full_since: Option<Instant>,
     /// When the oldest batch is to be looked for.
-    look_at: Option<Instant>,
-    confirm_time: Duration,
-    hold_time: Option<Duration>,
-    retries: u64,
+    pub(super) look_at: Option<Instant>,
+    pub(super) confirm_time: Duration,
+    pub(super) hold_time: Option<Duration>,
+    pub(super) retries: u64,
 }
 
 impl Lane {
@@ -166,7 +140,7 @@ impl Lane {
         self.hold(now, record);
     }
 
-    fn hold(&mut self, now: Instant, record: Record) {
+    pub(super) fn hold(&mut self, now: Instant, record: Record) {
         let (topic, partition) = (record.topic, record.partition);
         self.bytes += bytes(&record);
         let place = self.partition(topic, partition);
@@ -182,17 +156,6 @@ impl Lane {
     /// Replay ends: what lies in the spool stays there.
     pub fn stop(&mut self) {
         self.stopping = true;
-    }
-
-    /// Whether everything here lies in the spool, and no word of Kafka is to be expected.
-    #[must_use]
-    pub fn is_spooled(&self) -> bool {
-        let silent = match self.mode {
-            Mode::Direct => false,
-            Mode::Spilling { .. } => true,
-            Mode::Draining { .. } => self.in_flight == self.shadows,
-        };
-        silent && self.sweep.is_empty() && self.incoming.is_empty()
     }
 
     /// The next record to be appended to the spool. `None` while the sweep is not done, and while replay catches up.
@@ -337,18 +300,6 @@ impl Lane {
         }
     }
 
-    /// When Kafka counts as away if nothing is confirmed until then.
-    fn spill_at(&self) -> Option<Instant> {
-        let since = self.full_since.filter(|_| self.in_flight > 0)?;
-        Some(self.confirmed_at.map_or(since, |at| at.max(since)) + SPILL_AFTER)
-    }
-
-    /// When Kafka counts as away again if nothing that replay handed over is confirmed until then.
-    fn stuck_at(&self, since: Instant) -> Option<Instant> {
-        let since = self.confirmed_at.map_or(since, |at| at.max(since));
-        (self.in_flight > self.shadows).then_some(since + OLDEST)
-    }
-
     /// Lets partitions go on whose wait is over, and changes the mode where it is time. The new mode, if it changed to
     /// Spilling or Draining.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Mode> {
@@ -371,103 +322,6 @@ impl Lane {
             _ => {}
         }
         (self.mode != before).then_some(self.mode)
-    }
-
-    fn is_outage(&mut self, now: Instant) -> bool {
-        if self.spill_at().is_some_and(|at| now >= at) {
-            return true;
-        }
-        // What was appended first is acknowledged without Kafka, so that no window bounds it.
-        if self.spooling == Spooling::Always && (self.bytes >= self.memory || self.len() >= LIMIT) {
-            return true;
-        }
-        let look = self.look_at.is_some_and(|at| now >= at);
-        if look {
-            self.look_at = (self.in_flight > 0).then(|| now + LOOK);
-        }
-        look && self.oldest_in_flight().is_some_and(|oldest| now >= oldest + OLDEST)
-    }
-
-    /// Everything goes to the spool: what is here is swept, what lies there already is let go.
-    fn spill(&mut self, now: Instant) {
-        self.mode = Mode::Spilling { since: now };
-        self.full_since = None;
-        // A producer that was replaced counts from the beginning; what lies in the spool is told by its ticket.
-        self.topics.iter_mut().flatten().for_each(|place| place.swept = 0);
-        let topics = self.topics.iter().enumerate();
-        self.sweep = topics
-            .flat_map(|(topic, places)| (0..places.len()).map(move |place| (TopicId(topic as u16), place as u32)))
-            .filter(|(topic, partition)| !self.topics[usize::from(topic.0)][*partition as usize].is_empty())
-            .collect();
-    }
-
-    /// Starts the replay from the oldest record that has not ended; the lane of a process that finds a backlog too.
-    pub fn drain(&mut self, now: Instant) {
-        self.mode = Mode::Draining { since: now, closing: None };
-        self.unshadowed.clear();
-        self.shadows = self.in_flight;
-        for place in self.topics.iter_mut().flatten() {
-            place.shadows = place.in_flight;
-        }
-    }
-
-    /// Replay has `unread` records before it: the lane is Direct again when there is none, and appends nothing more
-    /// when there are few.
-    pub fn handle_progress(&mut self, now: Instant, unread: u64) {
-        let Mode::Draining { since, closing } = self.mode else { return };
-        let near = unread + self.incoming.len() as u64 <= CLOSE && now >= since + LEAST && self.is_healthy(now);
-        if closing.is_none() && near {
-            self.mode = Mode::Draining { since, closing: Some(now) };
-        }
-        if unread > 0 || !near || self.incoming.iter().any(|record| record.partition == UNPLACED) {
-            return;
-        }
-        self.mode = Mode::Direct;
-        self.look_at = Some(now + LOOK);
-        if self.spooling != Spooling::Always {
-            for record in std::mem::take(&mut self.incoming) {
-                self.hold(now, record);
-            }
-        }
-    }
-
-    /// Whether every partition confirms.
-    fn is_healthy(&self, now: Instant) -> bool {
-        self.partitions().all(|(_, _, place)| {
-            place.shadows == 0
-                && place.retry.hold().is_none()
-                && place.oldest().is_none_or(|oldest| now < oldest + OLDEST)
-        })
-    }
-
-    /// Whether replay may bring more.
-    #[must_use]
-    pub fn wants_replay(&self) -> bool {
-        matches!(self.mode, Mode::Draining { .. })
-            && !self.stopping
-            && self.bytes < self.memory / REPLAY_SHARE
-            && self.held < BATCH
-    }
-
-    /// A partition whose shadows are all reported since: [`Lane::let_go`] takes what ended of what replay read of it.
-    pub fn poll_unshadowed(&mut self) -> Option<(TopicId, u32)> {
-        self.unshadowed.pop()
-    }
-
-    /// Lets go of the records held of a partition that have ended.
-    pub fn let_go(&mut self, now: Instant, topic: TopicId, partition: u32, has_ended: impl Fn(u64) -> bool) {
-        let place = self.partition(topic, partition);
-        let (before, mut gone) = (place.held.len(), 0);
-        place.held.retain(|record| {
-            let ended = record.ticket.sequence().is_some_and(&has_ended);
-            gone += if ended { bytes(record) } else { 0 };
-            !ended
-        });
-        let count = before - place.held.len();
-        self.held -= count;
-        self.bytes -= gone;
-        self.first_held = Some(now);
-        self.urgent = true;
     }
 
     /// Partitions on hold, for `/readyz`.
@@ -511,7 +365,7 @@ impl Lane {
         self.incoming.iter().chain(held)
     }
 
-    fn partitions(&self) -> impl Iterator<Item = (TopicId, u32, &Partition)> {
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (TopicId, u32, &Partition)> {
         self.topics.iter().enumerate().flat_map(|(topic, places)| {
             places.iter().enumerate().map(move |(partition, place)| (TopicId(topic as u16), partition as u32, place))
         })
@@ -540,7 +394,7 @@ impl Lane {
 }
 
 /// What a record counts against the memory: its bytes, ours, and librdkafka's message.
-fn bytes(record: &Record) -> usize {
+pub(super) fn bytes(record: &Record) -> usize {
     OVERHEAD + record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len())
 }
 

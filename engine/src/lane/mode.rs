@@ -17,6 +17,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::{
+    Lane,
+    lane::{BATCH, LIMIT, bytes},
+};
+use crate::message::{TopicId, UNPLACED};
+
 /// Nothing was confirmed for so long while a session may not send more: Kafka is away.
 pub const SPILL_AFTER: Duration = Duration::from_millis(25);
 /// The oldest batch was not confirmed for so long: Kafka is away.
@@ -27,6 +33,8 @@ pub const LEAST: Duration = Duration::from_secs(1);
 pub const CLOSE: u64 = 8192;
 /// How long it stops appending at most.
 pub const CLOSING: Duration = Duration::from_millis(25);
+/// Replay may fill one part of so many of the memory.
+const REPLAY_SHARE: usize = 4;
 /// How often the oldest batch is looked for.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
@@ -58,4 +66,126 @@ pub enum Spooling {
     Outage,
     /// Everything, before it goes to Kafka.
     Always,
+}
+
+impl Lane {
+    /// When Kafka counts as away if nothing is confirmed until then.
+    pub(super) fn spill_at(&self) -> Option<Instant> {
+        let since = self.full_since.filter(|_| self.in_flight > 0)?;
+        Some(self.confirmed_at.map_or(since, |at| at.max(since)) + SPILL_AFTER)
+    }
+
+    /// When Kafka counts as away again if nothing that replay handed over is confirmed until then.
+    pub(super) fn stuck_at(&self, since: Instant) -> Option<Instant> {
+        let since = self.confirmed_at.map_or(since, |at| at.max(since));
+        (self.in_flight > self.shadows).then_some(since + OLDEST)
+    }
+
+    pub(super) fn is_outage(&mut self, now: Instant) -> bool {
+        if self.spill_at().is_some_and(|at| now >= at) {
+            return true;
+        }
+        // What was appended first is acknowledged without Kafka, so that no window bounds it.
+        if self.spooling == Spooling::Always && (self.bytes >= self.memory || self.len() >= LIMIT) {
+            return true;
+        }
+        let look = self.look_at.is_some_and(|at| now >= at);
+        if look {
+            self.look_at = (self.in_flight > 0).then(|| now + LOOK);
+        }
+        look && self.oldest_in_flight().is_some_and(|oldest| now >= oldest + OLDEST)
+    }
+
+    /// Everything goes to the spool: what is here is swept, what lies there already is let go.
+    pub(super) fn spill(&mut self, now: Instant) {
+        self.mode = Mode::Spilling { since: now };
+        self.full_since = None;
+        // A producer that was replaced counts from the beginning; what lies in the spool is told by its ticket.
+        self.topics.iter_mut().flatten().for_each(|place| place.swept = 0);
+        let topics = self.topics.iter().enumerate();
+        self.sweep = topics
+            .flat_map(|(topic, places)| (0..places.len()).map(move |place| (TopicId(topic as u16), place as u32)))
+            .filter(|(topic, partition)| !self.topics[usize::from(topic.0)][*partition as usize].is_empty())
+            .collect();
+    }
+
+    /// Starts the replay from the oldest record that has not ended; the lane of a process that finds a backlog too.
+    pub fn drain(&mut self, now: Instant) {
+        self.mode = Mode::Draining { since: now, closing: None };
+        self.unshadowed.clear();
+        self.shadows = self.in_flight;
+        for place in self.topics.iter_mut().flatten() {
+            place.shadows = place.in_flight;
+        }
+    }
+
+    /// Replay has `unread` records before it: the lane is Direct again when there is none, and appends nothing more
+    /// when there are few.
+    pub fn handle_progress(&mut self, now: Instant, unread: u64) {
+        let Mode::Draining { since, closing } = self.mode else { return };
+        let near = unread + self.incoming.len() as u64 <= CLOSE && now >= since + LEAST && self.is_healthy(now);
+        if closing.is_none() && near {
+            self.mode = Mode::Draining { since, closing: Some(now) };
+        }
+        if unread > 0 || !near || self.incoming.iter().any(|record| record.partition == UNPLACED) {
+            return;
+        }
+        self.mode = Mode::Direct;
+        self.look_at = Some(now + LOOK);
+        if self.spooling != Spooling::Always {
+            for record in std::mem::take(&mut self.incoming) {
+                self.hold(now, record);
+            }
+        }
+    }
+
+    /// Whether every partition confirms.
+    fn is_healthy(&self, now: Instant) -> bool {
+        self.partitions().all(|(_, _, place)| {
+            place.shadows == 0
+                && place.retry.hold().is_none()
+                && place.oldest().is_none_or(|oldest| now < oldest + OLDEST)
+        })
+    }
+
+    /// Whether replay may bring more.
+    #[must_use]
+    pub fn wants_replay(&self) -> bool {
+        matches!(self.mode, Mode::Draining { .. })
+            && !self.stopping
+            && self.bytes < self.memory / REPLAY_SHARE
+            && self.held < BATCH
+    }
+
+    /// A partition whose shadows are all reported since: [`Lane::let_go`] takes what ended of what replay read of it.
+    pub fn poll_unshadowed(&mut self) -> Option<(TopicId, u32)> {
+        self.unshadowed.pop()
+    }
+
+    /// Lets go of the records held of a partition that have ended.
+    pub fn let_go(&mut self, now: Instant, topic: TopicId, partition: u32, has_ended: impl Fn(u64) -> bool) {
+        let place = self.partition(topic, partition);
+        let (before, mut gone) = (place.held.len(), 0);
+        place.held.retain(|record| {
+            let ended = record.ticket.sequence().is_some_and(&has_ended);
+            gone += if ended { bytes(record) } else { 0 };
+            !ended
+        });
+        let count = before - place.held.len();
+        self.held -= count;
+        self.bytes -= gone;
+        self.first_held = Some(now);
+        self.urgent = true;
+    }
+
+    /// Whether everything here lies in the spool, and no word of Kafka is to be expected.
+    #[must_use]
+    pub fn is_spooled(&self) -> bool {
+        let silent = match self.mode {
+            Mode::Direct => false,
+            Mode::Spilling { .. } => true,
+            Mode::Draining { .. } => self.in_flight == self.shadows,
+        };
+        silent && self.sweep.is_empty() && self.incoming.is_empty()
+    }
 }

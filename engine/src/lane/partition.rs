@@ -3,11 +3,38 @@
 use std::{collections::VecDeque, time::Instant};
 
 use super::retry::Retry;
-use crate::message::Record;
+use crate::{
+    kafka::HoldReason,
+    message::{Record, TopicId},
+};
 
 /// Most batches of one partition inside librdkafka. With idempotence it has one request of a partition in flight, and
 /// its thread spins while another waits behind that; here the next batch grows instead.
 pub const BATCHES: usize = 1;
+
+/// Records that may go to librdkafka now.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    /// Their topic.
+    pub topic: TopicId,
+    /// Their partition.
+    pub partition: u32,
+    /// The records, oldest first; the producer takes them from the front.
+    pub records: &'a mut VecDeque<Record>,
+    /// Most that may be taken now.
+    pub most: usize,
+}
+
+/// A partition that cannot be written to for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Its topic.
+    pub topic: TopicId,
+    /// Its number.
+    pub partition: u32,
+    /// Why.
+    pub reason: HoldReason,
+}
 
 /// Records of one partition.
 #[derive(Debug, Default)]

@@ -223,7 +223,7 @@ fn an_export_has_everything_and_a_dump_hides_payloads() {
 #[test]
 fn records_are_selected_by_log_time_and_state() {
     let folder = folder(5, 2);
-    let at = |seconds| Some(UNIX_EPOCH + Duration::from_millis(TIME + seconds * 1000));
+    let at = |seconds: u64| Some(UNIX_EPOCH + Duration::from_millis(TIME + seconds * 1000));
     for (selection, expected) in [
         (Selection::default(), vec![1, 2, 3, 4, 5]),
         (Selection { waiting: true, ..Selection::default() }, vec![3, 4, 5]),
