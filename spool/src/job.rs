@@ -130,6 +130,10 @@ fn prepare<D: Disk>(shared: &Shared<D>, folder: &Path, mut header: Header, spare
     let id = spare.unwrap_or(header.id);
     if spare.is_none() {
         create(shared, folder, id, header.size)?;
+    } else {
+        // The name it had as a segment may only be gone in memory, left by a process that died or by a sync that failed:
+        // with another header it would pass for a foreign file under that name.
+        sync_folder(disk, folder)?;
     }
     let path = folder.join(free_name(id));
     let file = disk.open(&path)?;
