@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     mode::{CLOSING, LEAST, LOOK, Mode, Spooling},
-    partition::{Hold, Partition, Ready},
+    partition::{Hold, Partition, Ready, bytes},
     retry::Settled,
 };
 use crate::{
@@ -21,8 +21,6 @@ pub const BATCH: usize = 8192;
 /// stall and other shards' rings fill.
 pub const LIMIT: usize = 262_144;
 const _: () = assert!(BATCH <= LIMIT);
-/// Memory counted for each record besides its bytes: ours, and librdkafka's message.
-pub const OVERHEAD: usize = 512;
 
 /// One shard's lane.
 #[derive(Debug)]
@@ -391,11 +389,6 @@ impl Lane {
     pub(super) fn forget(&mut self, record: &Record) {
         self.bytes -= bytes(record);
     }
-}
-
-/// What a record counts against the memory: its bytes, ours, and librdkafka's message.
-pub(super) fn bytes(record: &Record) -> usize {
-    OVERHEAD + record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len())
 }
 
 fn receipt(record: &Record, outcome: Outcome) -> Receipt {

@@ -18,8 +18,8 @@ mod sweep;
 mod tests;
 
 pub use driver::{Driver, Turn};
-pub use lane::{BATCH, LIMIT, Lane, OVERHEAD};
+pub use lane::{BATCH, LIMIT, Lane};
 pub use mode::{CLOSE, CLOSING, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling};
-pub use partition::{BATCHES, Hold, Ready};
+pub use partition::{BATCHES, Hold, OVERHEAD, Ready};
 pub use siding::Siding;
 pub use sweep::Inside;

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use super::{
     Lane,
-    lane::{BATCH, LIMIT, bytes},
+    lane::{BATCH, LIMIT},
+    partition::bytes,
 };
 use crate::message::{TopicId, UNPLACED};
 

@@ -12,6 +12,9 @@ use crate::{
 /// its thread spins while another waits behind that; here the next batch grows instead.
 pub const BATCHES: usize = 1;
 
+/// Memory counted for each record besides its bytes: ours, and librdkafka's message.
+pub const OVERHEAD: usize = 512;
+
 /// Records that may go to librdkafka now.
 #[derive(Debug)]
 pub struct Ready<'a> {
@@ -110,4 +113,9 @@ impl Partition {
     pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.in_flight == 0 && self.retry.failed() == 0
     }
+}
+
+/// What a record counts against the memory: its bytes, ours, and librdkafka's message.
+pub(super) fn bytes(record: &Record) -> usize {
+    OVERHEAD + record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len())
 }

@@ -22,9 +22,6 @@ use crate::{
 const OPTIONS: Options =
     Options { max: 1 << 40, min_free: 0, segment: 64 << 20, group: 1 << 20, record: 1 << 20, shards: 1 };
 
-/// However large the backlog.
-const OPENS_WITHIN: Duration = Duration::from_millis(250);
-
 fn fill(path: &Path, bytes: u64) -> u64 {
     let mut rig = Rig::open(Real, path, OPTIONS).expect("an empty folder");
     while rig.log.usage().bytes < bytes {
@@ -66,11 +63,10 @@ fn timed<T>(what: &str, bytes: u64, run: impl FnOnce() -> T) -> (T, Duration) {
     (done, took)
 }
 
-/// `FAIRLEAD_BACKLOG` says how many MiB.
+/// `FAIRLEAD_BACKLOG` says how many MiB, such as 10240; the figures that it prints are for reading.
 #[test]
-#[ignore = "writes 10 GiB to the folder for temporary files"]
-fn ten_gibibytes_open_at_once() {
-    let bytes = from_environment("FAIRLEAD_BACKLOG", 10 << 10) << 20;
+fn backlog_is_opened_read_and_verified() {
+    let bytes = from_environment("FAIRLEAD_BACKLOG", 96) << 20;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("spool");
     let (last, _) = timed("fill", bytes, || fill(&path, bytes));
@@ -78,14 +74,12 @@ fn ten_gibibytes_open_at_once() {
         let (spool, _) = Spool::open(Real, &path, OPTIONS).expect("nobody has it");
         spool.log(Name::Shard(0)).expect("a sound log").1
     };
-    let mut slowest = Duration::ZERO;
     for state in ["nothing in memory", "what is needed in memory"] {
         if state == "nothing in memory" {
             forget(&path);
         }
-        let (recovery, took) = timed(&format!("open, {state}"), bytes, open);
+        let (recovery, _) = timed(&format!("open, {state}"), bytes, open);
         assert_eq!((recovery.backlog, recovery.degraded, recovery.torn), (last, false, false));
-        slowest = slowest.max(took);
     }
     forget(&path);
     timed("read alone", bytes, || {
@@ -100,5 +94,4 @@ fn ten_gibibytes_open_at_once() {
         let (report, _) = timed(&format!("verify, {state}"), bytes, || verify(&Real, &path, true).expect("readable"));
         assert_eq!((report.class, report.logs[0].backlog), (Class::Clean, last));
     }
-    assert!(slowest < OPENS_WITHIN, "opening took {slowest:?}");
 }
