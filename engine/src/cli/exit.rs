@@ -58,9 +58,7 @@ impl Exit {
                 "--fail-fast, check --connect, spool replay: a broker or Kafka cannot be reached, or refuses"
             }
             Exit::Taken => "another process has what is needed (the port of [admin], the folder of [spool])",
-            Exit::Config => {
-                "the configuration, a limit of the host (cores, open files), or the spool's version does not allow it"
-            }
+            Exit::Config => "the configuration, the host (cores, open files) or the spool's version does not allow it",
             Exit::Interrupted => "a second signal ended it at once",
         }
     }
