@@ -121,7 +121,7 @@ fn counts_and_limits_follow_the_facts() {
     let status: serde_json::Value = serde_json::from_str(&scene.bridge.get("/status").body).expect("JSON");
     let limits = status["limits"].as_array().expect("limits");
     assert_eq!(limits.len(), 7, "{status}");
-    for limit in limits.iter().filter(|limit| limit["name"] != "ring") {
+    for limit in limits.iter().filter(|limit| limit["name"] != "ring" && limit["name"] != "spool") {
         assert!(limit["limit"].as_u64() > limit["used"].as_u64() && limit["full"] == 0, "{limit}");
     }
     assert_eq!((&status["well"], &status["degraded"]), (&true.into(), &serde_json::json!([])), "{status}");

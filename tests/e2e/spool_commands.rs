@@ -11,7 +11,7 @@ const TAKEN: i32 = 75;
 
 /// Kafka is down, and [`SPOOLED`] messages are acknowledged all the same.
 fn outage() -> (Scene, Connection) {
-    let (scene, mut session) = Scene::with_kafka_down(|config| config.engine("cpus = [0]"));
+    let (scene, mut session) = Scene::with_kafka_down(|config| config.engine("cpus = [0]\nack = \"durable\""));
     for id in 2..2 + SPOOLED {
         session.publish(&format!("ais/{}", id % 7), 1, id, b"payload-canary");
     }
@@ -59,7 +59,7 @@ fn an_outage_of_kafka_is_degraded_and_not_an_outage() {
 #[test]
 fn a_full_spool_is_not_ready_until_kafka_is_back() {
     let (mut scene, mut session) = Scene::with_kafka_down(|config| {
-        let config = config.source("max_packet = \"512KiB\"").engine("cpus = [0]");
+        let config = config.source("max_packet = \"512KiB\"").engine("cpus = [0]\nack = \"durable\"");
         config.spool("segment = \"1MiB\"\nmax = \"6MiB\"\nmin_free = \"1MiB\"")
     });
     for id in 2..80 {

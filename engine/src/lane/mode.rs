@@ -110,6 +110,12 @@ impl Lane {
             .collect();
     }
 
+    /// Whether Kafka has confirmed something since replay began.
+    #[must_use]
+    pub fn is_confirming(&self) -> bool {
+        matches!(self.mode, Mode::Draining { since, .. } if self.confirmed_at.is_some_and(|at| at > since))
+    }
+
     /// Starts the replay from the oldest record that has not ended; the lane of a process that finds a backlog too.
     pub fn drain(&mut self, now: Instant) {
         self.mode = Mode::Draining { since: now, closing: None };

@@ -90,7 +90,7 @@ impl Shard {
             tally.publish(self.metrics());
         }
         self.tell_kafka(now, &mut turn);
-        self.tell_mode(turn.mode.take());
+        self.count_mode(turn.mode.take());
         confirmed > 0 || receipts > 0
     }
 

@@ -11,23 +11,34 @@ use crate::{
     spool::{Movement, Synced},
 };
 
+/// The values of the gauge of the lane's mode.
+const STRAIGHT: u64 = 0;
+const SPILLING: u64 = 1;
+const DRAINING: u64 = 2;
 /// Behind the states of a spool that works.
 const FENCED: u64 = 3;
 
 impl Shard {
-    /// The lane has left the straight line, or comes back to it.
-    pub(super) fn tell_mode(&self, mode: Option<Mode>) {
+    /// The lane has left the straight line, if this is its new mode.
+    pub(super) fn count_mode(&self, mode: Option<Mode>) {
+        self.metrics().add(Counter::SpoolSpills, u64::from(matches!(mode, Some(Mode::Spilling { .. }))));
+    }
+
+    /// What people are told of the lane's mode: it tries to drain while Kafka is away, too, and that is not draining.
+    fn tell_mode(&self, driver: &Driver) {
+        let mode = match driver.lane().mode() {
+            Mode::Direct => STRAIGHT,
+            Mode::Draining { .. } if driver.lane().is_confirming() => DRAINING,
+            Mode::Spilling { .. } | Mode::Draining { .. } => SPILLING,
+        };
+        let (shard, backlog) = (self.index, driver.siding().map_or(0, Siding::backlog));
         match mode {
-            None | Some(Mode::Direct) => {}
-            Some(Mode::Spilling { .. }) => {
-                self.metrics().add(Counter::SpoolSpills, 1);
-                tracing::warn!(shard = self.index, "Kafka does not confirm: messages go to the spool");
-            }
-            Some(Mode::Draining { .. }) => {
-                let backlog = self.driver.borrow().siding().map_or(0, Siding::backlog);
-                tracing::info!(shard = self.index, backlog, "the spool drains into Kafka");
-            }
+            _ if self.metrics().gauge(Gauge::LaneMode) == mode => return,
+            STRAIGHT => tracing::info!(shard, "messages go straight to Kafka"),
+            DRAINING => tracing::info!(shard, backlog, "the spool drains into Kafka"),
+            _ => tracing::warn!(shard, backlog, "Kafka does not confirm: messages go to the spool"),
         }
+        self.metrics().set(Gauge::LaneMode, mode);
     }
 
     /// Groups became durable.
@@ -49,13 +60,8 @@ impl Shard {
 
     /// Where the lane is and what the spool holds.
     pub(super) fn publish_spooling(&self, driver: &Driver) {
+        self.tell_mode(driver);
         let metrics = self.metrics();
-        let mode = match driver.lane().mode() {
-            Mode::Direct => 0,
-            Mode::Spilling { .. } => 1,
-            Mode::Draining { .. } => 2,
-        };
-        metrics.set(Gauge::LaneMode, mode);
         let Some(siding) = driver.siding() else { return };
         let usage = siding.usage();
         let counts = usage.counters;
