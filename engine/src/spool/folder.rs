@@ -19,7 +19,7 @@ const RESERVED: u64 = 2;
 
 /// The least `segment` where a packet may have so many bytes.
 pub(crate) fn least_segment(packet: u64) -> u64 {
-    (2 * packet).max(LEAST_SEGMENT)
+    (2 * (packet + MARGIN)).max(LEAST_SEGMENT)
 }
 
 /// The least `max` for so many shards.

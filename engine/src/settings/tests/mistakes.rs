@@ -371,7 +371,7 @@ const REST: &[Case] = &[
     (
         "[spool]",
         r#"segment = "31MiB""#,
-        r#"11: spool.segment: a segment must hold at least two packets of 16.0 MiB (max_packet); write at least "32.0 MiB", or lower max_packet"#,
+        r#"11: spool.segment: a segment must hold at least two packets of 16.0 MiB (max_packet); write at least "32.5 MiB", or lower max_packet"#,
     ),
     ("[spool]", "min_free = 5", r#"12: spool.min_free: the size 5 has no unit; write "5B", or a size such as "64MiB""#),
     ("[spool]", r#"on_full = "drop""#, r#"11: spool.on_full: "drop" is no answer to a full spool; write "block""#),
