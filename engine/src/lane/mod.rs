@@ -10,6 +10,7 @@ mod driver;
 #[expect(clippy::module_inception, reason = "the state machine gives the folder its name")]
 mod lane;
 mod mode;
+mod pace;
 mod partition;
 mod retry;
 mod siding;
