@@ -23,4 +23,6 @@ pub use lane::{BATCH, LIMIT, Lane};
 pub use mode::{CLOSE, CLOSING, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling};
 pub use partition::{BATCHES, Hold, OVERHEAD, Ready};
 pub use siding::Siding;
+#[cfg(test)]
+pub(crate) use siding::{Movements, spooling};
 pub use sweep::Inside;

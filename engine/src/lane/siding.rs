@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a lane puts into its spool under this `ack`.
-pub(super) fn spooling(ack: Ack) -> Spooling {
+pub(crate) fn spooling(ack: Ack) -> Spooling {
     match ack {
         Ack::Durable => Spooling::Outage,
         Ack::Spool => Spooling::Always,
