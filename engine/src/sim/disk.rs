@@ -8,7 +8,7 @@ use super::{
     context::{Context, Event},
     plan::Bug,
 };
-use crate::spool::{Done, Jobs};
+use crate::spool::{Done, Jobs, Synced};
 
 /// A job, or what came of it.
 #[derive(Debug)]
@@ -44,12 +44,12 @@ impl Runner {
     /// Runs a job; its result comes later.
     pub(super) fn run(&mut self, cx: &mut Context, life: u32, kind: usize) {
         let done = match self.jobs[kind].take() {
-            Some(Job::Commit(commit)) => Done::Commit(commit.run()),
+            Some(Job::Commit(commit)) => Done::Commit(commit.run(), Synced::default()),
             Some(Job::Upkeep(upkeep)) => Done::Upkeep(upkeep.run()),
             Some(Job::Read(read)) => Done::Read(read.run()),
             Some(Job::Done(_)) | None => unreachable!("a job is run once"),
         };
-        if let Done::Commit(committed) = &done {
+        if let Done::Commit(committed, _) = &done {
             cx.tell(|| format!("disk: commit {}", if committed.is_ok() { "synced" } else { "failed" }));
         }
         self.jobs[kind] = Some(Job::Done(done));
