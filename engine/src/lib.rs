@@ -20,5 +20,7 @@ pub mod ring;
 pub mod route;
 pub mod settings;
 pub mod shard;
+#[cfg(test)]
+mod sim;
 pub mod spool;
 pub mod subscriptions;

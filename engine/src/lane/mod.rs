@@ -10,6 +10,7 @@ mod driver;
 #[expect(clippy::module_inception, reason = "the state machine gives the folder its name")]
 mod lane;
 mod mode;
+mod pace;
 mod partition;
 mod retry;
 mod siding;
@@ -22,4 +23,6 @@ pub use lane::{BATCH, LIMIT, Lane};
 pub use mode::{CLOSE, CLOSING, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling};
 pub use partition::{BATCHES, Hold, OVERHEAD, Ready};
 pub use siding::Siding;
+#[cfg(test)]
+pub(crate) use siding::{Movements, spooling};
 pub use sweep::Inside;

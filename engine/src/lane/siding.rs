@@ -4,12 +4,12 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use fairlead_spool::{AppendError, Batch, Log, ReadError, Recovery, Usage, disk::Disk};
 
-use super::{Inside, Lane, Spooling};
+use super::{Inside, Lane, Spooling, pace::Pace};
 use crate::{
     kafka::{Directory, Topics},
     message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What a lane puts into its spool under this `ack`.
-pub(super) fn spooling(ack: Ack) -> Spooling {
+pub(crate) fn spooling(ack: Ack) -> Spooling {
     match ack {
         Ack::Durable => Spooling::Outage,
         Ack::Spool => Spooling::Always,
@@ -53,8 +53,9 @@ pub struct Siding<D: Disk> {
     counted: u64,
     /// A moment by both clocks.
     clock: (Instant, SystemTime),
-    /// When replay may go on under `drain_rate`, and the time of one record.
-    pace: Option<(Instant, Duration)>,
+    /// `drain_rate`, and when replay goes on that it keeps waiting.
+    pace: Option<Pace>,
+    resumes_at: Option<Instant>,
     /// Kafka topics whose first records came before their partitions were known; at most as many as there are topics.
     kept: Vec<Kept>,
     /// Turns in which the log had no room.
@@ -93,7 +94,8 @@ impl<D: Disk> Siding<D> {
             recovered: recovery.appended,
             counted: recovery.start.sequence.saturating_sub(1),
             clock,
-            pace: rate.map(|rate| (clock.0, Duration::from_secs(1) / rate as u32)),
+            pace: rate.map(|rate| Pace::new(clock.0, rate)),
+            resumes_at: None,
             kept: Vec::new(),
             full: 0,
         }
@@ -156,8 +158,7 @@ impl<D: Disk> Siding<D> {
     /// When to poll again although nothing came.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let pace = self.pace.map(|(at, _)| at).filter(|_| self.store.unread() > 0);
-        self.store.poll_timeout().into_iter().chain(pace).min()
+        self.store.poll_timeout().into_iter().chain(self.resumes_at).min()
     }
 
     /// Replay begins again at the oldest record that has not ended.
@@ -267,7 +268,12 @@ impl<D: Disk> Siding<D> {
 
     /// What was read goes to the lane, and more is read if the lane wants it.
     fn replay(&mut self, now: Instant, lane: &mut Lane, jobs: &mut impl Jobs<D>, moves: &mut Movements) {
+        self.resumes_at = None;
         while let Some(replayed) = self.replayed.front() {
+            self.resumes_at = self.pace.as_ref().and_then(|pace| pace.rest(now));
+            if self.resumes_at.is_some() {
+                return;
+            }
             let Some(decoded) = &replayed.record else {
                 self.give_up(moves);
                 continue;
@@ -292,8 +298,11 @@ impl<D: Disk> Siding<D> {
             let mut record = Record { ticket, topic, route, partition: 0, key, value, mqtt_topic, extra };
             record.partition = partition(record.key.as_deref().unwrap_or(record.mqtt_topic()), partitions);
             lane.handle_replayed(now, record);
+            if let Some(pace) = &mut self.pace {
+                pace.spend(now);
+            }
         }
-        if !lane.wants_replay() || self.pace.is_some_and(|(at, _)| now < at) {
+        if !lane.wants_replay() {
             return;
         }
         if let Some(read) = self.store.poll_read() {

@@ -15,7 +15,7 @@ mod session;
 mod violation;
 mod window;
 #[cfg(test)]
-mod wire;
+pub(crate) mod wire;
 
 pub use codec::{Codec, Limits, Payload, Text};
 pub use frame::Protocol;

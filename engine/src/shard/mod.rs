@@ -22,3 +22,5 @@ mod tally;
 
 pub(crate) use dial::dial;
 pub use executor::{Remains, ShardError, Shards};
+#[cfg(test)]
+pub(crate) use {state::RECORD_OVERHEAD, tally::Tally};

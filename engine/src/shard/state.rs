@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Memory charged for each outstanding record besides its bytes: our record, librdkafka's message and its key.
-pub(super) const RECORD_OVERHEAD: usize = 512;
+pub(crate) const RECORD_OVERHEAD: usize = 512;
 
 /// The word from the control plane to all shards, and back.
 #[derive(Debug, Default)]

@@ -27,40 +27,40 @@ struct Row {
 
 /// The ledger's hand in one shard.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// One for each route; the last is for messages of no route.
     rows: Vec<Row>,
     touched: bool,
 }
 
 impl Tally {
-    pub(super) fn new(routes: usize) -> Tally {
+    pub(crate) fn new(routes: usize) -> Tally {
         Tally { rows: vec![Row::default(); routes + 1], touched: false }
     }
 
     /// A message came and is on its way; a receipt follows.
-    pub(super) fn sent(&mut self, route: RouteId) {
+    pub(crate) fn sent(&mut self, route: RouteId) {
         let row = self.row(route);
         row.received += 1;
         row.outstanding += 1;
     }
 
     /// A message came and ended at once.
-    pub(super) fn dropped(&mut self, route: RouteId, reason: DropReason) {
+    pub(crate) fn dropped(&mut self, route: RouteId, reason: DropReason) {
         let row = self.row(route);
         row.received += 1;
         row.dropped[reason as usize] += 1;
     }
 
     /// A message came, and another copy of it counts.
-    pub(super) fn suppressed(&mut self) {
+    pub(crate) fn suppressed(&mut self) {
         let row = self.row(RouteId::NONE);
         row.received += 1;
         row.suppressed += 1;
     }
 
     /// The receipt of a message that was on its way.
-    pub(super) fn settled(&mut self, route: RouteId, outcome: Outcome) {
+    pub(crate) fn settled(&mut self, route: RouteId, outcome: Outcome) {
         let row = self.row(route);
         match outcome {
             Outcome::Delivered => row.delivered += 1,
@@ -71,7 +71,7 @@ impl Tally {
     }
 
     /// Something happened in our spool.
-    pub(super) fn moved(&mut self, route: RouteId, movement: Movement) {
+    pub(crate) fn moved(&mut self, route: RouteId, movement: Movement) {
         let row = self.row(route);
         match movement {
             Movement::Taken => row.taken += 1,
@@ -88,7 +88,7 @@ impl Tally {
     }
 
     /// Whatever is on its way is lost.
-    pub(super) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         for row in &mut self.rows {
             row.dropped[DropReason::Shutdown as usize] += std::mem::take(&mut row.outstanding);
             row.touched = true;
@@ -97,12 +97,12 @@ impl Tally {
     }
 
     /// Messages on their way.
-    pub(super) fn outstanding(&self) -> u64 {
+    pub(crate) fn outstanding(&self) -> u64 {
         self.rows.iter().map(|row| row.outstanding).sum()
     }
 
     /// Moves the sums into the metrics.
-    pub(super) fn publish(&mut self, metrics: &ShardMetrics) {
+    pub(crate) fn publish(&mut self, metrics: &ShardMetrics) {
         if !std::mem::take(&mut self.touched) {
             return;
         }

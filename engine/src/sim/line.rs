@@ -1,0 +1,291 @@
+//! The lane with its producer and its spool: what `lane::Driver` is, in the model. It decides nothing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use fairlead_spool::{Log, Recovery, disk::Memory};
+
+use super::{
+    checker::Checker,
+    context::Context,
+    disk::Runner,
+    kafka::{Cluster, Producer, REPLACEMENT},
+    plan::{Bug, Plan},
+};
+use crate::{
+    kafka::{Directory, HoldReason, Report, Topics, Verdict},
+    lane::{Lane, Mode, Movements, Siding, spooling},
+    message::{Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
+    metrics::{Layout, Ledger, Metrics},
+    route::partition::partition,
+    settings::{Ack, Settings},
+    shard::Tally,
+    spool::Done,
+};
+
+/// The Kafka topic.
+pub(super) const TOPIC: &str = "sim";
+
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) lane: Lane,
+    pub(super) siding: Option<Siding<Memory>>,
+    pub(super) producer: Producer,
+    pub(super) runner: Runner,
+    pub(super) done: Vec<Done<Memory>>,
+    movements: Movements,
+    receipts: Vec<Receipt>,
+    topics: Arc<Topics>,
+    directory: Directory,
+    tally: Tally,
+    metrics: Arc<Metrics>,
+    /// The producer has failed for good; its successor comes then.
+    fatal: Option<Duration>,
+    partitions: u32,
+    keyed: bool,
+    ack: Ack,
+    bug: Option<Bug>,
+    pub(super) spills: u64,
+}
+
+impl Line {
+    pub(super) fn new(
+        cx: &Context,
+        plan: &Plan,
+        settings: &Settings,
+        log: Option<(Log<Memory>, Recovery)>,
+        producer: Producer,
+    ) -> Line {
+        let topics = Arc::new(Topics::default());
+        let clock = (cx.instant(), UNIX_EPOCH + Duration::from_secs(1_700_000_000) + cx.now);
+        let mut lane = Lane::new(settings.kafka.linger, spooling(plan.ack), settings.engine.memory);
+        let siding = log.map(|log| Siding::new(settings, &topics, log, clock));
+        if siding.as_ref().is_some_and(|siding| siding.backlog() > 0) {
+            lane.drain(clock.0);
+        }
+        Line {
+            lane,
+            siding,
+            producer,
+            runner: Runner::default(),
+            done: Vec::new(),
+            movements: Movements::default(),
+            receipts: Vec::new(),
+            directory: Directory::new(topics.clone(), plan.ack.spools()),
+            topics,
+            tally: Tally::new(1),
+            metrics: Metrics::new(Layout { shards: 1, routes: vec!["#".to_owned()], sessions: Vec::new() }),
+            fatal: None,
+            partitions: plan.partitions,
+            keyed: plan.keyed,
+            ack: plan.ack,
+            bug: plan.bug,
+            spills: 0,
+        }
+    }
+
+    /// The control plane could not ask Kafka for the topic.
+    pub(super) fn miss_topic(&self) {
+        self.topics.set_away(true);
+    }
+
+    /// The control plane has found the Kafka topic; `shifted` gives it another index than before.
+    pub(super) fn publish_topic(&self, shifted: bool) {
+        self.topics.set_away(false);
+        if shifted {
+            self.topics.publish("other", 1);
+        }
+        self.topics.publish(TOPIC, self.partitions);
+    }
+
+    /// The Kafka topic and its partitions, once it is known; none of them where Kafka is away and there is a spool.
+    pub(super) fn topic(&mut self) -> Option<(TopicId, u32)> {
+        self.directory.find(TOPIC)
+    }
+
+    /// Makes the record of a message and gives it to the lane. Whether its receipt waits for a sync.
+    pub(super) fn offer(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        publish: Publish,
+        (topic, partitions): (TopicId, u32),
+    ) -> bool {
+        let partition = if partitions == 0 { UNPLACED } else { partition(&publish.topic.as_bytes()[..], partitions) };
+        if let (UNPLACED, Some(siding)) = (partition, &mut self.siding) {
+            siding.keep(topic);
+        }
+        let value = Some(publish.payload);
+        let (key, mqtt_topic) =
+            if self.keyed { (Some(publish.topic.into_bytes()), None) } else { (None, Some(publish.topic)) };
+        let record = Record { ticket, topic, route: RouteId(0), partition, key, value, mqtt_topic, extra: None };
+        self.lane.handle_record(now, record);
+        self.tally.sent(RouteId(0));
+        self.ack == Ack::Spool || self.ack == Ack::Durable && self.lane.mode() != Mode::Direct
+    }
+
+    pub(super) fn saturated(&mut self, now: Instant) {
+        self.lane.handle_saturated(now);
+    }
+
+    /// When it wants a turn although nothing came.
+    pub(super) fn poll_timeout(&self, cx: &Context) -> Option<Duration> {
+        let siding = self.siding.as_ref().and_then(Siding::poll_timeout).map(|at| cx.since_origin(at));
+        let lane = match self.fatal {
+            Some(at) => Some(at).filter(|_| self.producer.in_flight() == 0),
+            None => self.lane.poll_timeout().map(|at| cx.since_origin(at)),
+        };
+        lane.into_iter().chain(siding).min()
+    }
+
+    /// One turn: reports, results of jobs, what is due. Returns the receipts for the sessions.
+    pub(super) fn turn(&mut self, cx: &mut Context, cluster: &Cluster) -> Vec<Receipt> {
+        let now = cx.instant();
+        if let Some(mode) = self.lane.handle_timeout(now) {
+            self.changed(cx, mode);
+        }
+        while let Some(report) = self.producer.poll() {
+            self.report(now, report);
+        }
+        self.poll_siding(now);
+        if self.fatal.is_some_and(|at| cx.now >= at) && self.producer.in_flight() == 0 {
+            self.fatal = None;
+            self.producer = Producer::new(self.producer.id() + 1, self.partitions);
+            cx.tell(|| "kafka: a new producer".to_owned());
+        }
+        self.flush(cx, cluster);
+        for receipt in &self.receipts {
+            self.tally.settled(receipt.route, receipt.outcome);
+        }
+        self.movements.ledger.drain(..).for_each(|(route, movement)| self.tally.moved(route, movement));
+        std::mem::take(&mut self.receipts)
+    }
+
+    fn changed(&mut self, cx: &mut Context, mode: Mode) {
+        cx.tell(|| format!("lane: {}", label(mode)));
+        if let Some(siding) = &mut self.siding {
+            siding.rewind();
+        }
+        match mode {
+            Mode::Spilling { .. } => self.spills += 1,
+            Mode::Draining { .. } if self.bug == Some(Bug::ReplayOverShadows) => self.forget_shadows(cx),
+            _ => {}
+        }
+    }
+
+    /// The shard comes to its end: what lies in the spool stays there.
+    pub(super) fn stop(&mut self) {
+        self.lane.stop();
+        if let Some(siding) = &mut self.siding {
+            siding.stop();
+        }
+    }
+
+    /// The lane hears that its shadows failed, and they stay where they are.
+    fn forget_shadows(&mut self, cx: &Context) {
+        for (order, record) in self.producer.shadows() {
+            let verdict = Verdict::Hold(HoldReason::Unavailable);
+            let _ = self.lane.handle_report(cx.instant(), Report { record, order, verdict });
+        }
+    }
+
+    fn report(&mut self, now: Instant, report: Report) {
+        if self.bug == Some(Bug::ReplayOverShadows) && self.producer.is_forgotten(&report) {
+            return;
+        }
+        let spilling = matches!(self.lane.mode(), Mode::Spilling { .. });
+        let Some(receipt) = self.lane.handle_report(now, report) else { return };
+        match (receipt.ticket.sequence(), &mut self.siding) {
+            (Some(_), _) if self.bug == Some(Bug::CursorAhead) => {}
+            (Some(_), _) if self.bug == Some(Bug::ShadowTwice) && spilling => {}
+            (Some(sequence), Some(siding)) => siding.handle_ended(sequence, receipt, &mut self.movements),
+            _ => self.receipts.push(receipt),
+        }
+    }
+
+    fn poll_siding(&mut self, now: Instant) {
+        let Some(siding) = &mut self.siding else { return };
+        for done in self.done.drain(..) {
+            siding.handle_done(now, done, &mut self.movements);
+        }
+        siding.poll(now, &mut self.lane, &mut self.producer, &mut self.runner, &mut self.movements);
+        self.receipts.append(&mut self.movements.receipts);
+    }
+
+    /// Hands the batch over if it is due.
+    pub(super) fn flush(&mut self, cx: &mut Context, cluster: &Cluster) {
+        let now = cx.instant();
+        if !self.lane.is_due(now) || self.fatal.is_some() {
+            return;
+        }
+        let mut refused = Vec::new();
+        while let Some(ready) = self.lane.poll_ready(now) {
+            let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
+            if let (Some(Bug::CursorAhead), Some(siding)) = (self.bug, &mut self.siding) {
+                let taken = ready.records.iter().take(ready.most);
+                for (record, sequence) in taken.filter_map(|record| Some((record, record.ticket.sequence()?))) {
+                    let (ticket, route, outcome) = (record.ticket, record.route, Outcome::Delivered);
+                    siding.handle_ended(sequence, Receipt { ticket, route, outcome }, &mut self.movements);
+                }
+            }
+            refused.extend(self.producer.produce(cx, cluster, partition as usize, ready.records, ready.most));
+            let count = before - ready.records.len();
+            cx.tell(|| format!("lane: hands {count} records of partition {partition} over"));
+            self.lane.handle_produced(now, topic, partition, count);
+        }
+        refused.into_iter().for_each(|report| self.report(now, report));
+    }
+
+    /// The producer fails for good.
+    pub(super) fn fail(&mut self, cx: &mut Context, cluster: &Cluster, checker: &mut Checker) {
+        if self.fatal.is_none() {
+            self.producer.purge(cx, cluster, checker);
+            self.fatal = Some(cx.now + REPLACEMENT);
+            cx.wake();
+        }
+    }
+
+    /// Whether nothing here would be lost, as the driver sees it.
+    pub(super) fn is_settled(&self) -> bool {
+        (self.lane.is_empty() || self.lane.is_spooled()) && self.siding.as_ref().is_none_or(Siding::is_settled)
+    }
+
+    /// Whether there is nothing left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        let drained = self.siding.as_ref().is_none_or(|siding| siding.backlog() == 0);
+        self.lane.is_empty() && self.lane.mode() == Mode::Direct && drained && self.is_settled()
+    }
+
+    /// Whether the log takes nothing more until the next start.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.siding.as_ref().is_some_and(|siding| siding.usage().fenced)
+    }
+
+    /// What the ledger says that is wrong.
+    pub(super) fn imbalance(&mut self) -> Option<String> {
+        self.tally.publish(self.metrics.shard(0));
+        Ledger::of(&self.metrics).imbalance().map(|imbalance| imbalance.to_string())
+    }
+
+    /// What is where, for the trace.
+    pub(super) fn describe(&self) -> String {
+        let siding = self.siding.as_ref().map(|siding| (siding.backlog(), siding.is_settled(), siding.usage()));
+        format!(
+            "{}, {} in the lane, {} in flight, holds {:?}, spool {siding:?}",
+            label(self.lane.mode()),
+            self.lane.len(),
+            self.lane.in_flight(),
+            self.lane.holds().collect::<Vec<_>>(),
+        )
+    }
+}
+
+fn label(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Direct => "Direct",
+        Mode::Spilling { .. } => "Spilling",
+        Mode::Draining { .. } => "Draining",
+    }
+}
