@@ -16,7 +16,6 @@ use crate::message::{Qos, Record};
 /// A message as it was published.
 #[derive(Clone, Debug)]
 pub(super) struct Message {
-    pub(super) session: usize,
     /// Index of the MQTT topic among all.
     pub(super) topic: usize,
     /// Its place among the messages of its topic.
@@ -113,9 +112,7 @@ impl Checker {
         let place = self.topics[topic].published;
         self.topics[topic].published += 1;
         self.sums.messages += 1;
-        let session = self.session_of(topic);
         self.messages.push(Message {
-            session,
             topic,
             place,
             qos,
