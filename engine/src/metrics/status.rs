@@ -30,6 +30,8 @@ pub enum SessionState {
     Refused,
     /// Waiting before the next attempt.
     Backoff,
+    /// The broker has forgotten it, as it was meant to.
+    Ended,
 }
 
 impl SessionState {
@@ -42,6 +44,7 @@ impl SessionState {
             SessionState::Subscribed => "subscribed",
             SessionState::Refused => "refused",
             SessionState::Backoff => "backoff",
+            SessionState::Ended => "ended",
         }
     }
 }

@@ -17,22 +17,30 @@
 
 mod alias;
 mod connector;
+mod ending;
 mod event;
 mod keepalive;
 mod qos2;
 mod receive;
+mod records;
 mod stats;
 mod subscriber;
 mod transmit;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use self::{
-    alias::Aliases, connector::Connector, event::Events, keepalive::KeepAlive, qos2::OpenIds, subscriber::Subscriber,
+    alias::Aliases, connector::Connector, ending::Ending, event::Events, keepalive::KeepAlive, qos2::OpenIds,
+    records::Number, subscriber::Subscriber,
 };
 pub use self::{
     alias::TOPIC_ALIAS_MAXIMUM,
     event::{Cause, EVENTS, Event, Unsupported},
+    qos2::Former,
+    records::IdRecord,
     stats::Stats,
 };
 use super::{
@@ -49,6 +57,19 @@ use crate::{
 const BORNE: u16 = 32;
 /// How long a CONNACK may take.
 pub const CONNACK_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Most PUBRELs without an answer: one for each packet identifier.
+const COMPLETIONS: usize = u16::MAX as usize;
+
+/// A PUBCOMP to be sent.
+#[derive(Clone, Copy, Debug)]
+struct Completion {
+    packet_id: u16,
+    /// Whether the identifier was open.
+    known: bool,
+    /// What it waits for.
+    after: Number,
+}
 
 /// What [`Session::poll_publish`] hands out.
 #[derive(Debug)]
@@ -97,9 +118,13 @@ pub struct Session {
     aliases: Aliases,
     subscriber: Subscriber,
     keep_alive: Option<KeepAlive>,
-    /// PUBCOMPs to be sent, and whether the identifier was known. Each was brought by a PUBREL of four bytes, so
-    /// between two turns there are at most as many as fit the input.
-    completions: Vec<(u16, bool)>,
+    completions: VecDeque<Completion>,
+    /// The session is to be ended at the broker.
+    ending: Option<Ending>,
+    /// What was known of the packet identifiers at the start.
+    former: Former,
+    /// Nothing is subscribed in a new session before it is durable that no identifier of the last one is open.
+    begun: Number,
     /// Bytes that the input has received in all.
     received: u64,
     paused: bool,
@@ -125,11 +150,16 @@ impl Session {
     #[must_use]
     pub fn new(source: &Source, plan: &SessionPlan, shard: usize, slot: usize, seed: u64) -> Session {
         let needs_ids = plan.subscriptions.iter().any(|subscription| subscription.id.is_some());
+        let mut subscriber = Subscriber::new(plan.subscriptions.clone(), source.qos);
+        if let Some(retire) = &plan.retire {
+            subscriber.retire(retire.filters.clone());
+        }
         Session {
             connector: Connector::new(source, needs_ids, seed),
             codec: codec(source, Protocol::V5),
             window: Window::new(source.receive_maximum),
-            subscriber: Subscriber::new(plan.subscriptions.clone(), source.qos),
+            subscriber,
+            ending: plan.retire.as_ref().map(|retire| Ending::new(retire.quiet)),
             source: Source { sessions: Vec::new(), ..source.clone() },
             plan: plan.clone(),
             shard,
@@ -140,7 +170,9 @@ impl Session {
             open_ids: OpenIds::default(),
             aliases: Aliases::default(),
             keep_alive: None,
-            completions: Vec::new(),
+            completions: VecDeque::new(),
+            former: Former::default(),
+            begun: 0,
             received: 0,
             paused: false,
             accepted_before: false,
@@ -227,7 +259,8 @@ impl Session {
             State::Online => {
                 let reply_by = self.subscriber.reply_by().filter(|_| !self.is_held());
                 let ping = self.keep_alive.as_ref().and_then(KeepAlive::timeout);
-                ping.into_iter().chain(reply_by).chain(self.subscriber.retry_at()).min()
+                let ending = self.ending.as_ref().filter(|_| !self.shutdown).and_then(Ending::timeout);
+                ping.into_iter().chain(reply_by).chain(self.subscriber.retry_at()).chain(ending).min()
             }
         }
     }
@@ -286,6 +319,30 @@ impl Session {
         let known = ticket.generation() == self.ticket(0).generation() && self.window.resolve(ticket.position());
         self.stats.stale_receipts += u64::from(!known);
         known
+    }
+
+    /// Keeps the packet identifiers of QoS 2 over the end of the process; `former` is what the last one left. From now on
+    /// PUBREC and PUBCOMP wait for their records. Before the first connection only.
+    pub fn keep_ids(&mut self, former: Former) {
+        self.open_ids.keep(if let Former::Open(ids) = &former { ids } else { &[] });
+        self.former = former;
+    }
+
+    /// The next record to be made durable; [`Session::handle_id_taken`] says that it is on its way. To be polled after
+    /// messages, receipts and connections.
+    pub fn poll_id(&mut self) -> Option<IdRecord> {
+        let window = &self.window;
+        self.open_ids.next_record(|position| window.is_safe(position))
+    }
+
+    /// What [`Session::poll_id`] gave is on its way to be durable.
+    pub fn handle_id_taken(&mut self) {
+        self.open_ids.records().taken();
+    }
+
+    /// The oldest record that was on its way is durable.
+    pub fn handle_id_durable(&mut self) {
+        self.open_ids.records().handle_durable();
     }
 
     /// Hands out nothing more; disconnects once everything in flight is acknowledged.
@@ -374,10 +431,10 @@ impl Session {
     }
 
     /// Whether nothing is in flight: every message handed out is safe, every acknowledgement given, and no packet
-    /// identifier open at QoS 2.
+    /// identifier open at QoS 2 unless it is kept.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.window.is_empty() && self.open_ids.is_empty() && self.completions.is_empty()
+        self.window.is_empty() && self.open_ids.is_settled() && self.completions.is_empty()
     }
 }
 

@@ -58,6 +58,12 @@ impl Shard {
                 "the broker kept this QoS 2 session, but its packet ids were lost with the last process: \
                  messages in flight then may come twice"
             ),
+            Event::Ended { present } => {
+                self.subscriptions.tell(slot.board, Word::Ended);
+                tracing::info!(source, client_id, present, "the session is ended at the broker");
+                let reason = (!present).then(|| "the broker had no such session".to_owned());
+                enter(SessionState::Ended, reason);
+            }
             Event::SessionLost { unacknowledged } => {
                 self.metrics().add(Counter::MqttSessionLost, 1);
                 tracing::warn!(source, client_id, unacknowledged, "the broker has lost the session and what it held");
@@ -89,8 +95,8 @@ impl Shard {
                 }
                 let refused = matches!(cause, Cause::Refused { .. });
                 let state = if refused { SessionState::Refused } else { SessionState::Backoff };
-                let told = self.metrics.status().board().sessions[slot.board].state == SessionState::Refused;
-                if !told || refused {
+                let told = self.metrics.status().board().sessions[slot.board].state;
+                if !matches!(told, SessionState::Refused | SessionState::Ended) || refused {
                     enter(state, Some(cause.to_string()));
                 }
             }

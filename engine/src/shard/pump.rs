@@ -36,7 +36,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
             let rung = shard.bell.poll(cx).is_ready() || rung;
             let now = clock::now();
             let next = now + HEARTBEAT;
-            let deadline = shard.driver.borrow().poll_timeout().map_or(next, |deadline| deadline.min(next));
+            let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
+            let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             if rung {
                 return Poll::Ready(false);
             }
@@ -82,6 +83,7 @@ impl Shard {
         if receipts > 0 {
             self.distribute(now, &mut turn.receipts);
         }
+        self.keep_ids(now);
         if !turn.ledger.is_empty() {
             let mut tally = self.tally.borrow_mut();
             turn.ledger.drain(..).for_each(|(route, movement)| tally.moved(route, movement));

@@ -5,15 +5,18 @@
 
 mod entry;
 mod folder;
+mod ids;
 mod progress;
 mod store;
 mod worker;
 
 pub use entry::Decoded;
-pub use folder::{Opened, open};
+pub use folder::{Logs, Opened, open};
+pub use ids::Ids;
 pub use store::{Movement, Replayed, Store};
 pub use worker::{Done, Jobs, Worker};
 pub(crate) use {
     entry::fingerprint,
     folder::{least_segment, least_size},
+    ids::{SessionKey, session_key},
 };
