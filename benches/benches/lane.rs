@@ -8,7 +8,7 @@ use std::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fairlead::{
     kafka::{Report, Verdict},
-    lane::Lane,
+    lane::{Lane, Spooling},
     message::{Record, RouteId, Ticket, TopicId},
 };
 
@@ -47,7 +47,7 @@ fn lane(c: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(TURN)));
     group.bench_function("record to receipt", |b| {
         let now = fairlead_benches::start();
-        let mut lane = Lane::new(Duration::from_millis(1));
+        let mut lane = Lane::new(Duration::from_millis(1), Spooling::Never, 64 << 20);
         let mut inside = Vec::new();
         b.iter(|| turn(&mut lane, now, &mut inside));
     });

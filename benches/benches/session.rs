@@ -91,7 +91,8 @@ fn left_end(c: &mut Criterion) {
     let mut group = c.benchmark_group("session");
     group.throughput(Throughput::Elements(MESSAGES as u64));
     for (name, version) in [("3.1.1", Version::V311), ("5.0", Version::V5)] {
-        let stream: Vec<u8> = (1..=MESSAGES as u16).flat_map(|id| publish(version == Version::V5, id)).collect();
+        let stream: Vec<u8> =
+            (1..=MESSAGES as u16).flat_map(|id| fairlead_benches::publish(version == Version::V5, id)).collect();
         let mut input = Input::default();
         let mut session = online(version, now, &mut input);
         let (mut tickets, mut out) = (Vec::with_capacity(MESSAGES), Vec::with_capacity(8 * MESSAGES));

@@ -54,6 +54,7 @@ fn processor() -> Duration {
     Duration::from_nanos(spent.parse().expect("nanoseconds"))
 }
 
+#[expect(clippy::print_stdout, reason = "the figures are for reading")]
 fn timed<T>(what: &str, bytes: u64, run: impl FnOnce() -> T) -> (T, Duration) {
     let (begun, before) = (clock(), processor());
     let done = run();

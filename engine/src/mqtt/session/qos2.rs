@@ -55,9 +55,12 @@ impl OpenIds {
         self.ids.get(&packet_id).map(|&(position, _)| position)
     }
 
-    /// A new message opens the identifier.
+    /// A new message opens the identifier, whatever was open under it.
     pub(super) fn open(&mut self, packet_id: u16, position: Position) {
-        self.ids.insert(packet_id, (position, Progress::Pending));
+        let before = self.ids.insert(packet_id, (position, Progress::Pending));
+        if before.is_some_and(|(_, progress)| progress == Progress::Received(self.connection)) {
+            self.unreleased -= 1;
+        }
     }
 
     /// PUBREC was sent.

@@ -117,7 +117,9 @@ impl Session {
             }
             return Ok(Some(self.window.push(packet_id, qos, wire)));
         }
-        if let Some(position) = self.open_ids.get(packet_id) {
+        // Without the DUP flag the sender means a new message under this identifier ([MQTT-3.3.1-1]). mosquitto 2.0 does
+        // that when it has forgotten a PUBREL; taken for a repetition, those messages would be acknowledged and lost.
+        if let Some(position) = self.open_ids.get(packet_id).filter(|_| dup) {
             self.stats.repeated += 1;
             self.window.owe(packet_id, qos, position, wire);
             return Ok(None);

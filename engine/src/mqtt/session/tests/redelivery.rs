@@ -147,9 +147,13 @@ fn a_duplicate_at_qos_2_is_received_and_not_handed_out() {
         assert!(world.transmit().is_empty(), "not safe yet");
         world.session.handle_receipt(ticket);
         assert_eq!(world.transmit(), [pubrec(5), pubrec(5)].concat());
-        world.receive(&message.clone().build());
-        assert_eq!(world.transmit(), pubrec(5), "whatever DUP says");
+        world.receive(&message.clone().dup().build());
+        assert_eq!(world.transmit(), pubrec(5));
         assert_eq!(world.session.stats().repeated, 2);
+        let second = world.message(&message);
+        assert_ne!(second, ticket, "without DUP it is a new message, whatever became of the PUBREL");
+        world.session.handle_receipt(second);
+        assert_eq!(world.transmit(), pubrec(5));
         world.receive(&wire::pubrel(5));
         assert_eq!(world.transmit(), pubcomp(5));
         assert!(world.session.is_idle());
