@@ -74,13 +74,15 @@ fn frozen_kafka_stops_the_flow_and_nothing_else() {
     kafka.create_topic(&warm_up, 9, &[]);
     let rate = four_fifths_of_maximum(&kafka, &warm_up);
     kafka.create_topic("ais", 9, &[]);
-    let mut firehose = Loadgen::firehose(&["--seconds", "25", "--drain", "60", "--rate", &rate]);
+    let frozen = std::env::var("FAIRLEAD_FREEZE").map_or(15, |text| text.parse().expect("seconds"));
+    let seconds = (frozen + 10).to_string();
+    let mut firehose = Loadgen::firehose(&["--seconds", &seconds, "--drain", "60", "--rate", &rate]);
     let mut bridge =
         Fairlead::start(&config(firehose.url(), &kafka, "ais").source("receive_maximum = 20000\nkeep_alive = \"2s\""));
     bridge.wait_metric(metric::DELIVERED, &[], 100_000.0, LIMIT);
     kafka.freeze();
     let mut most = 0;
-    during(Duration::from_secs(15), || most = most.max(bridge.process().rss_anon()));
+    during(Duration::from_secs(frozen), || most = most.max(bridge.process().rss_anon()));
     assert_eq!(bridge.get("/livez").status, 200, "the executors turn");
     kafka.thaw();
     let result = firehose.succeed(FLOOD);
