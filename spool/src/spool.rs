@@ -23,6 +23,8 @@ use crate::{
 pub(crate) const META: &str = "META";
 const META_NEW: &str = "META.new";
 const LOCK: &str = "LOCK";
+/// Number of the first log of packet ids; those before are the shards'.
+const FIRST_IDS: u32 = 1 << 16;
 pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// Which log of a spool.
@@ -30,6 +32,8 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 pub enum Name {
     /// A shard's.
     Shard(u16),
+    /// The packet ids that are open in a shard's sessions: small, so that a start reads it whole.
+    Ids(u16),
     /// Records of partitions that have been blocked for long.
     Parked,
     /// Records that Kafka will never take.
@@ -40,6 +44,7 @@ impl Name {
     pub(crate) fn number(self) -> u32 {
         match self {
             Self::Shard(shard) => shard.into(),
+            Self::Ids(shard) => FIRST_IDS + u32::from(shard),
             Self::Parked => u32::MAX - 1,
             Self::DeadLetter => u32::MAX,
         }
@@ -50,8 +55,13 @@ impl Name {
             "parked" => Some(Self::Parked),
             "dead-letter" => Some(Self::DeadLetter),
             other => {
-                let shard = other.strip_prefix("shard-")?.parse().ok().map(Self::Shard)?;
-                (shard.to_string() == other).then_some(shard)
+                let (prefix, number) = other.split_once('-')?;
+                let name = match prefix {
+                    "shard" => Self::Shard(number.parse().ok()?),
+                    "ids" => Self::Ids(number.parse().ok()?),
+                    _ => return None,
+                };
+                (name.to_string() == other).then_some(name)
             }
         }
     }
@@ -61,6 +71,7 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shard(shard) => write!(f, "shard-{shard:02}"),
+            Self::Ids(shard) => write!(f, "ids-{shard:02}"),
             Self::Parked => f.write_str("parked"),
             Self::DeadLetter => f.write_str("dead-letter"),
         }
@@ -90,6 +101,14 @@ pub(crate) struct Ledger {
 }
 
 impl<D: Disk> Shared<D> {
+    /// The limits of one log.
+    pub(crate) fn options(&self, name: Name) -> Options {
+        match name {
+            Name::Ids(_) => self.options.of_ids(),
+            Name::Shard(_) | Name::Parked | Name::DeadLetter => self.options,
+        }
+    }
+
     pub(crate) fn folder(&self, name: Name) -> PathBuf {
         self.root.join(name.to_string())
     }

@@ -17,6 +17,8 @@ mod mqtt_brokers;
 mod mqtt_connections;
 mod mqtt_packets;
 mod overlaps;
+mod packet_ids;
+mod retire;
 mod scene;
 mod shutdown;
 mod spool;

@@ -80,7 +80,7 @@ impl Driver {
         let mut lane = Lane::new(settings.kafka.linger, spooling(settings.engine.ack), settings.engine.memory);
         let worker = log
             .is_some()
-            .then(|| Worker::start(port.shard(), port.doorbells()))
+            .then(|| Worker::start("", port.shard(), port.doorbells()))
             .transpose()
             .map_err(|error| ProducerError::Start(error.to_string()))?;
         let siding = log.map(|log| Siding::new(&settings, &topics, log, clock));

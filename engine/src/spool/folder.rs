@@ -1,8 +1,18 @@
-//! The spool's folder: opened once for the process, with one log for each shard.
+//! The spool's folder: opened once for the process, with one log for each shard, and one more for its packet identifiers
+//! where any are kept.
 
-use fairlead_spool::{Log, Name, OpenError, Options, Recovery, disk::Real};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+};
 
-use crate::settings::Settings;
+use fairlead_spool::{Log, Name, OpenError, Options, Recovery, Spool, disk::Real};
+
+use super::ids::{Found, Ids, SessionKey, session_key};
+use crate::{
+    settings::{self, Settings},
+    shard::clock,
+};
 
 /// Largest group that is made durable at once, bytes.
 const GROUP: u64 = 1 << 20;
@@ -16,6 +26,9 @@ const LEAST_SEGMENT: u64 = 1 << 20;
 const OTHERS: u64 = 2;
 /// Segments that each log has at least.
 const RESERVED: u64 = 2;
+/// Sessions that are found in the spool and not in the configuration, of which the identifiers are kept all the same: they
+/// may come back, or be retired.
+const FOREIGN: usize = 4096;
 
 /// The least `segment` where a packet may have so many bytes.
 pub(crate) fn least_segment(packet: u64) -> u64 {
@@ -24,7 +37,7 @@ pub(crate) fn least_segment(packet: u64) -> u64 {
 
 /// The least `max` for so many shards.
 pub(crate) fn least_size(segment: u64, shards: usize) -> u64 {
-    (shards as u64 + OTHERS) * RESERVED * segment
+    (shards as u64 + OTHERS) * RESERVED * segment + Options::reserved_for_ids(shards as u32)
 }
 
 /// The log of one shard, just opened.
@@ -45,14 +58,23 @@ pub(crate) fn options(settings: &Settings) -> Option<Options> {
     })
 }
 
-/// Opens the spool, if there is to be one, and a log for each shard.
+/// The logs of all shards.
+#[derive(Debug, Default)]
+pub struct Logs {
+    /// One for each shard.
+    pub shards: Vec<Opened>,
+    /// One for each shard, where a source keeps packet identifiers.
+    pub ids: Vec<Ids<Real>>,
+}
+
+/// Opens the spool, if there is to be one, and the logs of each shard.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open(settings: &Settings) -> Result<Option<Vec<Opened>>, OpenError> {
+pub fn open(settings: &Settings) -> Result<Option<Logs>, OpenError> {
     let (Some(settings_spool), Some(options)) = (&settings.spool, options(settings)) else { return Ok(None) };
     let shards = settings.engine.cpus.len();
-    let (spool, warnings) = fairlead_spool::Spool::open(Real, &settings_spool.dir, options)?;
+    let (spool, warnings) = Spool::open(Real, &settings_spool.dir, options)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -62,7 +84,71 @@ pub fn open(settings: &Settings) -> Result<Option<Vec<Opened>>, OpenError> {
         tell(shard, &recovery);
         logs.push((log, recovery));
     }
-    Ok(Some(logs))
+    let ids = if settings.sources.iter().any(|source| settings.keeps_ids(source)) {
+        open_ids(&spool, settings, settings_spool)?
+    } else {
+        Vec::new()
+    };
+    Ok(Some(Logs { shards: logs, ids }))
+}
+
+/// The logs of packet identifiers. All are read, also those of an earlier process with more shards, and each session goes
+/// to the log of its shard.
+fn open_ids(
+    spool: &Spool<Real>,
+    settings: &Settings,
+    settings_spool: &settings::Spool,
+) -> Result<Vec<Ids<Real>>, OpenError> {
+    let shards = settings.engine.cpus.len() as u16;
+    let mut found = Found::default();
+    let mut logs = Vec::new();
+    let old = spool.names().iter().copied().filter(|name| matches!(name, Name::Ids(shard) if *shard >= shards));
+    for name in (0..shards).map(Name::Ids).chain(old) {
+        let (mut log, recovery) = spool.log(name)?;
+        for warning in &recovery.warnings {
+            tracing::warn!(log = %name, "{warning}");
+        }
+        let read = Found::read(&mut log, &recovery, clock::now()).map_err(|error| OpenError::Io {
+            what: "read the packet ids in",
+            path: settings_spool.dir.join(name.to_string()),
+            source: io::Error::other(error),
+        })?;
+        found = found.and(read);
+        logs.push(log);
+    }
+    if found.is_damaged() {
+        tracing::error!("the packet ids in the spool are damaged: none of them is believed");
+    }
+    let mut of_shards = of_shards(&mut found, settings).into_iter();
+    let process = found.next_process();
+    Ok(logs.into_iter().zip(&mut of_shards).map(|(log, sessions)| Ids::new(log, process, sessions)).collect())
+}
+
+/// What is open in the sessions of each shard. The sessions of no shard go to the first.
+fn of_shards(found: &mut Found, settings: &Settings) -> Vec<HashMap<SessionKey, BTreeSet<u16>>> {
+    let mut shards = vec![HashMap::new(); settings.engine.cpus.len()];
+    for planned in settings.plan() {
+        let source = &settings.sources[planned.source];
+        let key = session_key(&source.sessions[planned.session].client_id, &source.urls[0].to_string());
+        if let Some(open) = found.remove(key)
+            && settings.keeps_ids(source)
+        {
+            shards[planned.shard].insert(key, open);
+        }
+    }
+    let foreign: Vec<SessionKey> = found.keys().collect();
+    if foreign.len() > FOREIGN {
+        tracing::warn!(
+            sessions = foreign.len(),
+            "the spool knows more than {FOREIGN} sessions that are gone: forgetting some"
+        );
+    }
+    for key in foreign.into_iter().take(FOREIGN) {
+        if let Some(open) = found.remove(key) {
+            shards[0].insert(key, open);
+        }
+    }
+    shards
 }
 
 /// What was found, for people.

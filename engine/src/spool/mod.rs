@@ -6,16 +6,19 @@
 mod entry;
 mod filed;
 mod folder;
+mod ids;
 mod progress;
 mod store;
 mod worker;
 
 pub use entry::Decoded;
-pub use folder::{Opened, open};
+pub use folder::{Logs, Opened, open};
+pub use ids::Ids;
 pub use store::{Movement, Replayed, Store};
 pub use worker::{Done, Jobs, Synced, Worker};
 pub(crate) use {
     entry::fingerprint,
     filed::{Filed, filed},
     folder::{least_segment, least_size, options},
+    ids::{SessionKey, session_key},
 };

@@ -65,22 +65,23 @@ pub struct Worker<D: Disk> {
 }
 
 impl<D: Disk> Worker<D> {
-    /// Starts the threads of shard `shard`. They ring its doorbell when something is done.
+    /// Starts the threads of shard `shard`, their names with a prefix. They ring its doorbell when something is done.
     ///
     /// # Errors
     /// The operating system has no more threads.
-    pub fn start(shard: usize, doorbells: &Arc<[Doorbell]>) -> io::Result<Worker<D>> {
+    pub fn start(prefix: &str, shard: usize, doorbells: &Arc<[Doorbell]>) -> io::Result<Worker<D>> {
         let (commits, to_commit) = bounded::<Commit<D>>(1);
         let (jobs, to_do) = bounded::<Job<D>>(JOBS);
         // Each job that is under way has its place here, so a thread never waits for one.
         let (finished, done) = bounded(1 + JOBS);
-        let committer = spawn(format!("commit-{shard}"), to_commit, finished.clone(), doorbells, shard, |commit| {
-            let bytes = if commit.records() > 0 { commit.bytes() } else { 0 };
-            let start = clock::now();
-            let committed = commit.run();
-            Done::Commit(committed, Synced { bytes, took: clock::now() - start })
-        })?;
-        let other = spawn(format!("spool-{shard}"), to_do, finished, doorbells, shard, |job| match job {
+        let committer =
+            spawn(format!("{prefix}commit-{shard}"), to_commit, finished.clone(), doorbells, shard, |commit| {
+                let bytes = if commit.records() > 0 { commit.bytes() } else { 0 };
+                let start = clock::now();
+                let committed = commit.run();
+                Done::Commit(committed, Synced { bytes, took: clock::now() - start })
+            })?;
+        let other = spawn(format!("{prefix}spool-{shard}"), to_do, finished, doorbells, shard, |job| match job {
             Job::Upkeep(upkeep) => Done::Upkeep(upkeep.run()),
             Job::Read(read) => Done::Read(read.run()),
         })?;

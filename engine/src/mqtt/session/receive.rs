@@ -6,7 +6,7 @@ use super::{
     Delivery, Session, State,
     event::{Cause, Event, Unsupported},
     keepalive::KeepAlive,
-    qos2::Released,
+    qos2::{COMPLETIONS, Completion, Former, Released},
 };
 use crate::{
     message::{Publish, Qos, Ticket},
@@ -15,7 +15,7 @@ use crate::{
         input::Input,
         packet::{ConnAck, Packet, Skipped},
         violation::Violation,
-        window::Position,
+        window::{EARLIER, Position},
     },
     settings::Version,
 };
@@ -117,10 +117,16 @@ impl Session {
             }
             return Ok(Some(self.window.push(packet_id, qos, wire)));
         }
-        if let Some(position) = self.open_ids.get(packet_id) {
-            self.stats.repeated += 1;
-            self.window.owe(packet_id, qos, position, wire);
-            return Ok(None);
+        match self.open_ids.get(packet_id) {
+            // A message of an earlier process comes again with DUP; without it the identifier has been given to a new
+            // one, and this side did not live to keep that it was free.
+            Some(EARLIER) if !dup => self.open_ids.close(packet_id),
+            Some(position) => {
+                self.stats.repeated += 1;
+                self.window.owe(packet_id, qos, position, wire);
+                return Ok(None);
+            }
+            None => {}
         }
         let position = self.window.push(packet_id, qos, wire);
         self.open_ids.open(packet_id, position);
@@ -138,10 +144,7 @@ impl Session {
         match packet {
             Packet::Skipped(skipped) if online => return self.handle_skipped(skipped),
             Packet::ConnAck(ack) if !online => self.handle_connack(now, *ack)?,
-            Packet::PubRel { packet_id } if online => match self.open_ids.release(packet_id) {
-                Released::Early => return Err(Violation::EarlyRelease),
-                released => self.completions.push((packet_id, released == Released::Known)),
-            },
+            Packet::PubRel { packet_id } if online => self.handle_pubrel(packet_id)?,
             Packet::SubAck { packet_id, codes } if online => {
                 self.subscriber.handle_suback(now, packet_id, &codes, &mut self.events)?;
             }
@@ -161,6 +164,18 @@ impl Session {
         Ok(None)
     }
 
+    fn handle_pubrel(&mut self, packet_id: u16) -> Result<(), Violation> {
+        match self.open_ids.release(packet_id) {
+            (Released::Early, _) => return Err(Violation::EarlyRelease),
+            _ if self.completions.len() >= COMPLETIONS => return Err(Violation::Releases),
+            (released, after) => {
+                let known = released == Released::Known;
+                self.completions.push_back(Completion { packet_id, known, after });
+            }
+        }
+        Ok(())
+    }
+
     fn handle_connack(&mut self, now: Instant, ack: ConnAck) -> Result<(), Violation> {
         if ack.session_present && (ack.reason != 0 || self.is_clean()) {
             return Err(Violation::SessionPresent);
@@ -170,13 +185,17 @@ impl Session {
             return Ok(());
         }
         if ack.session_present {
-            if !self.accepted_before && self.source.qos == Qos::ExactlyOnce {
+            if !self.accepted_before && self.source.qos == Qos::ExactlyOnce && self.former == Former::Unknown {
+                self.begun = self.open_ids.clear();
                 self.events.push(Event::PacketIdsUnknown);
             }
         } else {
             self.forget();
         }
         self.open_ids.start_connection();
+        if let Some(ending) = &mut self.ending {
+            ending.start_connection(ack.session_present);
+        }
         self.subscriber.start_connection(ack.session_present, self.address.as_ref(), ack.max_packet);
         let seconds = ack.keep_alive.unwrap_or(self.source.keep_alive);
         self.keep_alive = Some(KeepAlive::new(now, seconds, self.received));
@@ -200,6 +219,9 @@ impl Session {
         let needs_ids = self.plan.subscriptions.iter().any(|subscription| subscription.id.is_some());
         match ack.reason {
             0 if needs_ids && !ack.subscription_ids => Some(Cause::Unsupported(Unsupported::SubscriptionIds)),
+            0 if ack.session_present && !self.accepted_before && self.former == Former::Lost => {
+                Some(Cause::PacketIdsLost)
+            }
             0 if self.source.share.is_some() && !ack.shared => Some(Cause::Unsupported(Unsupported::Shared)),
             0 => None,
             0x84 if needs_ids && self.source.version == Version::Auto => {
@@ -221,14 +243,17 @@ impl Session {
             self.generation = self.generation.wrapping_add(1);
         }
         self.window.clear();
-        self.open_ids.clear();
-        if self.accepted_before {
+        self.begun = self.open_ids.clear();
+        if self.accepted_before || matches!(self.former, Former::Open(_)) {
             self.events.push(Event::SessionLost { unacknowledged });
         }
     }
 
-    /// Clean Start is for the first connection of the process alone.
+    /// Clean Start is for the first connection of the process alone, and for the end of a session.
     pub(super) fn is_clean(&self) -> bool {
-        self.source.clean_start && !self.accepted_before
+        match &self.ending {
+            Some(ending) => ending.is_empty(),
+            None => self.source.clean_start && !self.accepted_before,
+        }
     }
 }
