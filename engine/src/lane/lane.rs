@@ -44,7 +44,9 @@ pub struct Lane {
     /// Those of them that replay reads again.
     pub(super) shadows: usize,
     pub(super) failed: usize,
-    /// Bytes of the records held, inside librdkafka and failed.
+    /// Those that wait for the sweep.
+    pub(super) unswept: usize,
+    /// Bytes of the records held and inside librdkafka, without the shadows.
     pub(super) bytes: usize,
     pub(super) memory: usize,
     pub(super) first_held: Option<Instant>,
@@ -80,6 +82,7 @@ impl Lane {
             in_flight: 0,
             shadows: 0,
             failed: 0,
+            unswept: 0,
             bytes: 0,
             memory,
             first_held: None,
@@ -110,7 +113,7 @@ impl Lane {
     /// Records in the lane: waiting for the spool, held, inside librdkafka, or failed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.incoming.len() + self.held + self.in_flight + self.failed
+        self.incoming.len() + self.unswept + self.held + self.in_flight + self.failed
     }
 
     /// Whether nothing is in the lane.
@@ -236,12 +239,11 @@ impl Lane {
             self.confirmed_at = Some(now);
             self.full_since = None;
         }
-        let spilling = matches!(self.mode, Mode::Spilling { .. });
         let place = self.partition(topic, partition);
         let (full, shadows) = (place.is_busy(), place.shadows);
         let handed_over = place.reported();
         // The spool has it, and replay sends it again.
-        let replayed = report.record.ticket.sequence().is_some() && (spilling || shadows > 0);
+        let replayed = report.record.ticket.sequence().is_some() && shadows > 0;
         let settled = place.retry.settle(report, replayed);
         let kept = usize::from(matches!(settled, Settled::Kept));
         let requeued = place.requeue(now);
@@ -259,11 +261,13 @@ impl Lane {
         }
         self.in_flight -= 1;
         self.shadows -= usize::from(shadows > 0);
-        self.failed = self.failed + kept - requeued;
-        self.held += requeued;
-        self.retries += requeued as u64;
+        self.failed = self.failed + kept - requeued.held - requeued.unswept;
+        self.held += requeued.held;
+        self.unswept += requeued.unswept;
+        self.retries += requeued.held as u64;
         self.urgent |= resumes;
-        if kept == 0 {
+        self.bytes += requeued.bytes;
+        if shadows == 0 {
             self.bytes -= size;
         }
         match settled {
@@ -276,12 +280,12 @@ impl Lane {
     /// When [`Lane::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let linger = self.first_held.map(|first| first + self.linger).filter(|_| self.is_sending());
+        let linger = self.first_held.map(|first| first + self.linger).filter(|_| self.held > 0 && self.is_sending());
         let retry = self.waiting().filter_map(|place| place.retry.until()).min();
         let mode = match self.mode {
             _ if self.spooling == Spooling::Never => None,
             Mode::Direct => [self.spill_at(), self.look_at].into_iter().flatten().min(),
-            Mode::Spilling { since } => Some(since + LEAST).filter(|_| self.sweep.is_empty()),
+            Mode::Spilling { since } => Some(since + LEAST),
             Mode::Draining { since, closing } => {
                 self.stuck_at(since).into_iter().chain(closing.map(|at| at + CLOSING)).min()
             }
@@ -311,7 +315,7 @@ impl Lane {
         let outage = before == Mode::Direct && self.spooling != Spooling::Never && self.is_outage(now);
         match self.mode {
             Mode::Direct if outage => self.spill(now),
-            Mode::Spilling { since } if now >= since + LEAST && self.sweep.is_empty() => self.drain(now),
+            Mode::Spilling { since } if now >= since + LEAST => self.drain(now),
             Mode::Draining { since, .. } if self.stuck_at(since).is_some_and(|at| now >= at) => self.spill(now),
             Mode::Draining { since, closing: Some(at) } if now >= at + CLOSING => {
                 self.mode = Mode::Draining { since, closing: None };
@@ -359,8 +363,9 @@ impl Lane {
 
     /// Records of the lane that are not inside librdkafka.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        let held = self.partitions().flat_map(|(_, _, place)| place.held.iter().chain(place.retry.records()));
-        self.incoming.iter().chain(held)
+        let places = self.partitions().map(|(_, _, place)| place);
+        let waiting = places.flat_map(|place| place.unswept.iter().chain(&place.held).chain(place.retry.records()));
+        self.incoming.iter().chain(waiting)
     }
 
     pub(super) fn partitions(&self) -> impl Iterator<Item = (TopicId, u32, &Partition)> {
@@ -383,11 +388,6 @@ impl Lane {
             places.resize_with(partition + 1, Partition::default);
         }
         &mut places[partition]
-    }
-
-    /// A record has left the lane for the spool.
-    pub(super) fn forget(&mut self, record: &Record) {
-        self.bytes -= bytes(record);
     }
 }
 

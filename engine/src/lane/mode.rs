@@ -101,13 +101,20 @@ impl Lane {
     pub(super) fn spill(&mut self, now: Instant) {
         self.mode = Mode::Spilling { since: now };
         self.full_since = None;
-        // A producer that was replaced counts from the beginning; what lies in the spool is told by its ticket.
-        self.topics.iter_mut().flatten().for_each(|place| place.swept = 0);
-        let topics = self.topics.iter().enumerate();
-        self.sweep = topics
-            .flat_map(|(topic, places)| (0..places.len()).map(move |place| (TopicId(topic as u16), place as u32)))
-            .filter(|(topic, partition)| !self.topics[usize::from(topic.0)][*partition as usize].is_empty())
-            .collect();
+        self.first_held = None;
+        (self.held, self.failed, self.unswept, self.bytes, self.shadows) = (0, 0, 0, 0, self.in_flight);
+        self.unshadowed.clear();
+        self.sweep.clear();
+        for (topic, places) in self.topics.iter_mut().enumerate() {
+            for (partition, place) in places.iter_mut().enumerate() {
+                place.spill();
+                self.failed += place.retry.failed();
+                self.unswept += place.unswept.len();
+                if place.sweeping {
+                    self.sweep.push_back((TopicId(topic as u16), partition as u32));
+                }
+            }
+        }
     }
 
     /// Whether Kafka has confirmed something since replay began.
@@ -118,19 +125,16 @@ impl Lane {
 
     /// Starts the replay from the oldest record that has not ended; the lane of a process that finds a backlog too.
     pub fn drain(&mut self, now: Instant) {
+        debug_assert_eq!((self.held, self.shadows), (0, self.in_flight), "nothing is held or handed over meanwhile");
         self.mode = Mode::Draining { since: now, closing: None };
-        self.unshadowed.clear();
-        self.shadows = self.in_flight;
-        for place in self.topics.iter_mut().flatten() {
-            place.shadows = place.in_flight;
-        }
     }
 
     /// Replay has `unread` records before it: the lane is Direct again when there is none, and appends nothing more
     /// when there are few.
     pub fn handle_progress(&mut self, now: Instant, unread: u64) {
         let Mode::Draining { since, closing } = self.mode else { return };
-        let near = unread + self.incoming.len() as u64 <= CLOSE && now >= since + LEAST && self.is_healthy(now);
+        let few = unread + self.incoming.len() as u64 <= CLOSE && self.sweep.is_empty();
+        let near = few && now >= since + LEAST && self.is_healthy(now);
         if closing.is_none() && near {
             self.mode = Mode::Draining { since, closing: Some(now) };
         }

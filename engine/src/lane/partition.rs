@@ -39,11 +39,24 @@ pub struct Hold {
     pub reason: HoldReason,
 }
 
+/// What went from the failed records to those that wait.
+#[derive(Debug, Default)]
+pub(super) struct Requeued {
+    pub(super) held: usize,
+    /// Of those held.
+    pub(super) bytes: usize,
+    pub(super) unswept: usize,
+}
+
 /// Records of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Partition {
     /// Not handed to librdkafka yet, oldest first.
     pub(super) held: VecDeque<Record>,
+    /// What was held or failed when the lane began to spill, and is not appended yet.
+    pub(super) unswept: VecDeque<Record>,
+    /// Whether it has to be appended before anything new.
+    pub(super) sweeping: bool,
     /// Handed over and not reported.
     pub(super) in_flight: usize,
     /// Those of them that replay reads again: nothing is handed over until they are reported.
@@ -97,21 +110,39 @@ impl Partition {
         self.batches.front().map(|(_, at)| *at)
     }
 
-    /// Puts what failed in front of what waits, once every report is in. Returns how many.
-    pub(super) fn requeue(&mut self, now: Instant) -> usize {
+    /// Puts what failed in front of what waits, once every report is in: for Kafka, or for the spool.
+    pub(super) fn requeue(&mut self, now: Instant) -> Requeued {
+        let mut requeued = Requeued::default();
         if self.in_flight > 0 || self.retry.failed() == 0 {
-            return 0;
+            return requeued;
         }
-        let before = self.held.len();
         for record in self.retry.take_failed(now).rev() {
-            self.held.push_front(record);
+            if self.sweeping && record.ticket.sequence().is_none() {
+                requeued.unswept += 1;
+                self.unswept.push_front(record);
+            } else {
+                requeued.held += 1;
+                requeued.bytes += bytes(&record);
+                self.held.push_front(record);
+            }
         }
-        self.held.len() - before
+        requeued
+    }
+
+    /// The lane begins to spill: what lies in the spool is let go, and the rest is to be appended. What is inside
+    /// librdkafka is a shadow from now on.
+    pub(super) fn spill(&mut self) {
+        // A producer that was replaced counts from the beginning; what lies in the spool is told by its ticket.
+        self.swept = 0;
+        self.shadows = self.in_flight;
+        self.retry.forget_spooled();
+        self.unswept.extend(self.held.drain(..).filter(|record| record.ticket.sequence().is_none()));
+        self.sweeping = !self.is_empty();
     }
 
     /// Whether the lane has anything of it.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.in_flight == 0 && self.retry.failed() == 0
+        self.held.is_empty() && self.unswept.is_empty() && self.in_flight == 0 && self.retry.failed() == 0
     }
 }
 

@@ -128,6 +128,11 @@ impl Retry {
         self.failed.pop_first().map(|(_, record)| record)
     }
 
+    /// Lets go of what lies in the spool: replay reads it again.
+    pub(super) fn forget_spooled(&mut self) {
+        self.failed.retain(|_, record| record.ticket.sequence().is_none());
+    }
+
     /// What failed, in order of production, to be put in front of what waits; call it when the last report is in.
     pub(super) fn take_failed(&mut self, now: Instant) -> impl DoubleEndedIterator<Item = Record> + use<> {
         let failed = std::mem::take(&mut self.failed);

@@ -1,4 +1,5 @@
-//! The sweep: when the lane begins to spill, what it has of each partition is appended in order before anything new.
+//! The sweep: when the lane begins to spill, what it has of each partition is appended in order before anything new. Where
+//! the log has no room for all of it the sweep goes on while the lane drains, and makes room.
 
 use std::ops::Range;
 
@@ -39,14 +40,18 @@ impl Lane {
     /// the ticket of the spool; what is not leaves the lane.
     pub fn sweep(&mut self, inside: &mut impl Inside, mut append: impl FnMut(&Record) -> Option<u64>) {
         while let Some(&(topic, partition)) = self.sweep.front() {
-            if !self.sweep_partition(topic, partition, inside, &mut append) {
+            let swept = self.sweep_inside(topic, partition, inside, &mut append)
+                && self.sweep_outside(topic, partition, &mut append);
+            if !swept {
                 return;
             }
+            self.partition(topic, partition).sweeping = false;
             self.sweep.pop_front();
         }
     }
 
-    fn sweep_partition(
+    /// Sweeps what was inside librdkafka: what failed since lies before, between and behind what still is.
+    fn sweep_inside(
         &mut self,
         topic: TopicId,
         partition: u32,
@@ -55,15 +60,14 @@ impl Lane {
     ) -> bool {
         let orders = inside.orders(topic, partition);
         let mut order = orders.start.max(self.partition(topic, partition).swept);
-        loop {
-            // What failed lies before, between and behind what is inside.
+        // Without a shadow everything inside, and what failed of it, was read by replay.
+        while self.partition(topic, partition).shadows > 0 {
             let failed = self.partition(topic, partition).retry.first_failed();
             if let Some((at, record)) = failed.filter(|(at, _)| *at <= order || order >= orders.end) {
-                if record.ticket.sequence().is_none() && append(record).is_none() {
+                if append(record).is_none() {
                     return false;
                 }
-                let record = self.partition(topic, partition).retry.let_go();
-                record.iter().for_each(|record| self.forget(record));
+                self.partition(topic, partition).retry.let_go();
                 self.failed -= 1;
                 order = order.max(at + 1);
             } else if order < orders.end {
@@ -78,13 +82,21 @@ impl Lane {
             }
             self.partition(topic, partition).swept = order;
         }
-        while let Some(record) = self.partition(topic, partition).held.front() {
-            if record.ticket.sequence().is_none() && append(record).is_none() {
+        true
+    }
+
+    fn sweep_outside(
+        &mut self,
+        topic: TopicId,
+        partition: u32,
+        append: &mut impl FnMut(&Record) -> Option<u64>,
+    ) -> bool {
+        while let Some(record) = self.partition(topic, partition).unswept.front() {
+            if append(record).is_none() {
                 return false;
             }
-            let record = self.partition(topic, partition).held.pop_front();
-            record.iter().for_each(|record| self.forget(record));
-            self.held -= 1;
+            self.partition(topic, partition).unswept.pop_front();
+            self.unswept -= 1;
         }
         true
     }
