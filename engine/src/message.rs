@@ -20,8 +20,20 @@ pub const MAX_SHARDS: usize = SPOOL;
 /// Most sessions of one shard: what a [`Ticket`] can name.
 pub const MAX_SLOTS: usize = 1 << SLOT_BITS;
 
+/// Which log of its lane's shard a record lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogName {
+    /// The shard's spool.
+    Spool,
+    /// Its log of parked partitions.
+    Parked,
+}
+
+/// Number of bits of a [`Ticket`] that hold the sequence number in a log; the bit above says which log.
+const SEQUENCE_BITS: u32 = 64 - SHARD_BITS - 1;
+
 /// Which PUBLISH a record came from: shard, session slot, session generation and position in the session's
-/// window, so that nothing has to be looked up when its receipt comes back. A record that lies in the spool carries its
+/// window, so that nothing has to be looked up when its receipt comes back. A record that lies in a log carries its
 /// sequence number there instead: the receipt for its session leaves when it is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -64,17 +76,24 @@ impl Ticket {
         self.0 as u32
     }
 
-    /// The ticket of a record that lies in the spool of its lane's shard.
+    /// The ticket of a record that lies in a log of its lane's shard.
     #[must_use]
-    pub fn spooled(sequence: u64) -> Ticket {
-        debug_assert!(sequence >> (64 - SHARD_BITS) == 0);
-        Ticket((SPOOL as u64) << (64 - SHARD_BITS) | sequence)
+    pub fn stored(log: LogName, sequence: u64) -> Ticket {
+        debug_assert!(sequence >> SEQUENCE_BITS == 0);
+        Ticket((SPOOL as u64) << (64 - SHARD_BITS) | (log as u64) << SEQUENCE_BITS | sequence)
     }
 
-    /// The sequence number in the spool, for a record that lies there.
+    /// The sequence number in that log, for a record that lies there.
     #[must_use]
-    pub fn sequence(self) -> Option<u64> {
-        (self.shard() == SPOOL).then_some(self.0 & (u64::MAX >> SHARD_BITS))
+    pub fn sequence(self, log: LogName) -> Option<u64> {
+        let tag = (SPOOL as u64) << 1 | log as u64;
+        (self.0 >> SEQUENCE_BITS == tag).then_some(self.0 & ((1 << SEQUENCE_BITS) - 1))
+    }
+
+    /// Whether the record lies in a log: its session has its receipt, or gets it when the log is synced.
+    #[must_use]
+    pub fn is_stored(self) -> bool {
+        self.shard() == SPOOL
     }
 }
 
@@ -278,8 +297,16 @@ mod tests {
         );
         let ticket = Ticket::new(1, 2, 3, 4);
         assert_eq!((ticket.shard(), ticket.slot(), ticket.generation(), ticket.position()), (1, 2, 3, 4));
-        assert_eq!(ticket.sequence(), None);
-        assert_eq!(Ticket::spooled((1 << 56) - 1).sequence(), Some((1 << 56) - 1));
+        assert!(
+            !ticket.is_stored()
+                && ticket.sequence(LogName::Spool).is_none()
+                && ticket.sequence(LogName::Parked).is_none()
+        );
+        for (log, other) in [(LogName::Spool, LogName::Parked), (LogName::Parked, LogName::Spool)] {
+            let stored = Ticket::stored(log, (1 << 55) - 1);
+            assert_eq!((stored.sequence(log), stored.sequence(other)), (Some((1 << 55) - 1), None));
+            assert!(stored.is_stored());
+        }
     }
 
     #[test]

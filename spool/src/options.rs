@@ -25,8 +25,8 @@ impl Default for Options {
     }
 }
 
-/// Logs beside the shards': parked and dead-letter.
-const OTHERS: u64 = 2;
+/// Logs that a shard may have: its records, those of parked partitions, and dead letters.
+const LOGS: u64 = 3;
 
 /// Segments that each log may have whatever the others take: one to write, one to follow.
 pub(crate) const RESERVED: u64 = 2;
@@ -34,7 +34,22 @@ pub(crate) const RESERVED: u64 = 2;
 /// The largest segment: offsets are 32 bits in the checksums.
 const LARGEST_SEGMENT: u64 = 1 << 31;
 
+/// The least segment, bytes.
+const LEAST_SEGMENT: u64 = 1 << 20;
+
 impl Options {
+    /// The least `segment` for records of so many bytes.
+    #[must_use]
+    pub fn least_segment(record: u64) -> u64 {
+        (2 * record).max(LEAST_SEGMENT)
+    }
+
+    /// The least `max` for so many shards: every log may have two segments.
+    #[must_use]
+    pub fn least_max(segment: u64, shards: u32) -> u64 {
+        u64::from(shards) * LOGS * RESERVED * segment
+    }
+
     /// The longest group in bytes: just below the limit, then the largest record, then the word that ends it.
     pub(crate) fn reach(&self) -> u64 {
         block_up((self.group + record::HEADER + self.record + 16) as u64)
@@ -43,7 +58,7 @@ impl Options {
     /// What is wrong with these limits, if anything.
     pub(crate) fn problem(&self) -> Option<String> {
         let least = segment::DATA + self.reach() + 2 * BLOCK;
-        let floor = (u64::from(self.shards) + OTHERS) * RESERVED * self.segment;
+        let floor = Options::least_max(self.segment, self.shards);
         if self.shards == 0 || self.group == 0 {
             Some("shards and group must not be 0".to_owned())
         } else if !self.segment.is_multiple_of(BLOCK) || self.segment > LARGEST_SEGMENT {

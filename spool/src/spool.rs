@@ -25,35 +25,40 @@ const META_NEW: &str = "META.new";
 const LOCK: &str = "LOCK";
 pub(crate) const QUARANTINE: &str = "quarantine";
 
+/// Bits of a log's number that say what it is for; the others are its shard.
+const PARKED: u32 = 1 << 16;
+const DEAD_LETTER: u32 = 2 << 16;
+
 /// Which log of a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// A shard's.
     Shard(u16),
-    /// Records of partitions that have been blocked for long.
-    Parked,
-    /// Records that Kafka will never take.
-    DeadLetter,
+    /// A shard's records of partitions that have been blocked for long.
+    Parked(u16),
+    /// A shard's records that Kafka will never take.
+    DeadLetter(u16),
 }
 
 impl Name {
     pub(crate) fn number(self) -> u32 {
         match self {
             Self::Shard(shard) => shard.into(),
-            Self::Parked => u32::MAX - 1,
-            Self::DeadLetter => u32::MAX,
+            Self::Parked(shard) => u32::from(shard) | PARKED,
+            Self::DeadLetter(shard) => u32::from(shard) | DEAD_LETTER,
         }
     }
 
     pub(crate) fn from_folder(folder: &str) -> Option<Self> {
-        match folder {
-            "parked" => Some(Self::Parked),
-            "dead-letter" => Some(Self::DeadLetter),
-            other => {
-                let shard = other.strip_prefix("shard-")?.parse().ok().map(Self::Shard)?;
-                (shard.to_string() == other).then_some(shard)
-            }
-        }
+        let (kind, shard) = folder.rsplit_once('-')?;
+        let shard = shard.parse().ok()?;
+        let name = match kind {
+            "shard" => Self::Shard(shard),
+            "parked" => Self::Parked(shard),
+            "dead-letter" => Self::DeadLetter(shard),
+            _ => return None,
+        };
+        (name.to_string() == folder).then_some(name)
     }
 }
 
@@ -61,8 +66,8 @@ impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shard(shard) => write!(f, "shard-{shard:02}"),
-            Self::Parked => f.write_str("parked"),
-            Self::DeadLetter => f.write_str("dead-letter"),
+            Self::Parked(shard) => write!(f, "parked-{shard:02}"),
+            Self::DeadLetter(shard) => write!(f, "dead-letter-{shard:02}"),
         }
     }
 }

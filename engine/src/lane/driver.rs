@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     kafka::{Event, Producer, ProducerError, Topics},
-    message::{Receipt, Record, RouteId, TopicId, UNPLACED},
+    message::{LogName, Receipt, Record, RouteId, TopicId, UNPLACED},
     ring::Port,
     settings::Settings,
     spool::{Movement, Opened, Synced, Worker},
@@ -138,7 +138,7 @@ impl Driver {
     #[must_use]
     pub fn unreceipted(&self) -> usize {
         let records = self.lane.records().chain(self.producer.records());
-        records.filter(|record| record.ticket.sequence().is_none()).count()
+        records.filter(|record| !record.ticket.is_stored()).count()
             + self.siding.as_ref().map_or(0, Siding::unreceipted)
     }
 
@@ -324,7 +324,7 @@ fn end(
     receipt: Receipt,
     local: &mut Vec<Receipt>,
 ) {
-    match (receipt.ticket.sequence(), siding) {
+    match (receipt.ticket.sequence(LogName::Spool), siding) {
         (Some(sequence), Some(siding)) => siding.handle_ended(sequence, receipt, movements),
         _ => deliver(port, receipt, local),
     }

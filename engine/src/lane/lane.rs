@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     kafka::{Report, Verdict},
-    message::{Outcome, Receipt, Record, Ticket, TopicId, UNPLACED},
+    message::{LogName, Outcome, Receipt, Record, Ticket, TopicId, UNPLACED},
 };
 
 /// Records that make a batch due at once.
@@ -27,6 +27,8 @@ const _: () = assert!(BATCH <= LIMIT);
 pub struct Lane {
     pub(super) linger: Duration,
     pub(super) spooling: Spooling,
+    /// The log beside it.
+    pub(super) log: LogName,
     pub(super) mode: Mode,
     pub(super) topics: Vec<Vec<Partition>>,
     /// Partitions with records held, in the order in which they were first touched.
@@ -71,6 +73,7 @@ impl Lane {
         Lane {
             linger,
             spooling,
+            log: LogName::Spool,
             mode: Mode::Direct,
             topics: Vec::new(),
             list: Vec::new(),
@@ -137,7 +140,7 @@ impl Lane {
 
     /// Takes a record that replay has read; its ticket is that of the spool.
     pub fn handle_replayed(&mut self, now: Instant, record: Record) {
-        debug_assert!(record.ticket.sequence().is_some());
+        debug_assert!(record.ticket.sequence(self.log).is_some());
         self.hold(now, record);
     }
 
@@ -170,7 +173,7 @@ impl Lane {
     pub fn handle_appended(&mut self, now: Instant, sequence: u64) {
         let Some(mut record) = self.incoming.pop_front() else { return };
         if self.mode == Mode::Direct {
-            record.ticket = Ticket::spooled(sequence);
+            record.ticket = Ticket::stored(self.log, sequence);
             self.hold(now, record);
         }
     }
@@ -239,14 +242,15 @@ impl Lane {
             self.confirmed_at = Some(now);
             self.full_since = None;
         }
+        let log = self.log;
         let place = self.partition(topic, partition);
         let (full, shadows) = (place.is_busy(), place.shadows);
         let handed_over = place.reported();
         // The spool has it, and replay sends it again.
-        let replayed = report.record.ticket.sequence().is_some() && shadows > 0;
+        let replayed = report.record.ticket.sequence(log).is_some() && shadows > 0;
         let settled = place.retry.settle(report, replayed);
         let kept = usize::from(matches!(settled, Settled::Kept));
-        let requeued = place.requeue(now);
+        let requeued = place.requeue(now, log);
         let resumes = handed_over.is_some() && (full || place.retry.is_single()) && place.most(now) > 0;
         let unlisted = !place.held.is_empty() && !std::mem::replace(&mut place.listed, !place.held.is_empty());
         let unshadowed = shadows == 1;

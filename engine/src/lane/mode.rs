@@ -107,7 +107,7 @@ impl Lane {
         self.sweep.clear();
         for (topic, places) in self.topics.iter_mut().enumerate() {
             for (partition, place) in places.iter_mut().enumerate() {
-                place.spill();
+                place.spill(self.log);
                 self.failed += place.retry.failed();
                 self.unswept += place.unswept.len();
                 if place.sweeping {
@@ -175,10 +175,11 @@ impl Lane {
 
     /// Lets go of the records held of a partition that have ended.
     pub fn let_go(&mut self, now: Instant, topic: TopicId, partition: u32, has_ended: impl Fn(u64) -> bool) {
+        let log = self.log;
         let place = self.partition(topic, partition);
         let (before, mut gone) = (place.held.len(), 0);
         place.held.retain(|record| {
-            let ended = record.ticket.sequence().is_some_and(&has_ended);
+            let ended = record.ticket.sequence(log).is_some_and(&has_ended);
             gone += if ended { bytes(record) } else { 0 };
             !ended
         });

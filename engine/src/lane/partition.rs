@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Instant};
 use super::retry::Retry;
 use crate::{
     kafka::HoldReason,
-    message::{Record, TopicId},
+    message::{LogName, Record, TopicId},
 };
 
 /// Most batches of one partition inside librdkafka. With idempotence it has one request of a partition in flight, and
@@ -111,13 +111,13 @@ impl Partition {
     }
 
     /// Puts what failed in front of what waits, once every report is in: for Kafka, or for the spool.
-    pub(super) fn requeue(&mut self, now: Instant) -> Requeued {
+    pub(super) fn requeue(&mut self, now: Instant, log: LogName) -> Requeued {
         let mut requeued = Requeued::default();
         if self.in_flight > 0 || self.retry.failed() == 0 {
             return requeued;
         }
         for record in self.retry.take_failed(now).rev() {
-            if self.sweeping && record.ticket.sequence().is_none() {
+            if self.sweeping && record.ticket.sequence(log).is_none() {
                 requeued.unswept += 1;
                 self.unswept.push_front(record);
             } else {
@@ -131,12 +131,12 @@ impl Partition {
 
     /// The lane begins to spill: what lies in the spool is let go, and the rest is to be appended. What is inside
     /// librdkafka is a shadow from now on.
-    pub(super) fn spill(&mut self) {
+    pub(super) fn spill(&mut self, log: LogName) {
         // A producer that was replaced counts from the beginning; what lies in the spool is told by its ticket.
         self.swept = 0;
         self.shadows = self.in_flight;
-        self.retry.forget_spooled();
-        self.unswept.extend(self.held.drain(..).filter(|record| record.ticket.sequence().is_none()));
+        self.retry.forget_stored(log);
+        self.unswept.extend(self.held.drain(..).filter(|record| record.ticket.sequence(log).is_none()));
         self.sweeping = !self.is_empty();
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     kafka::{HoldReason, Report, Verdict},
-    message::{DropReason, Record},
+    message::{DropReason, LogName, Record},
 };
 
 /// First wait before failed records are sent again.
@@ -129,8 +129,8 @@ impl Retry {
     }
 
     /// Lets go of what lies in the spool: replay reads it again.
-    pub(super) fn forget_spooled(&mut self) {
-        self.failed.retain(|_, record| record.ticket.sequence().is_none());
+    pub(super) fn forget_stored(&mut self, log: LogName) {
+        self.failed.retain(|_, record| record.ticket.sequence(log).is_none());
     }
 
     /// What failed, in order of production, to be put in front of what waits; call it when the last report is in.

@@ -12,7 +12,7 @@ use fairlead_spool::{AppendError, Batch, Log, ReadError, Recovery, Usage, disk::
 use super::{Inside, Lane, Spooling, pace::Pace};
 use crate::{
     kafka::{Directory, Topics},
-    message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
+    message::{DropReason, Extra, LogName, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     route::partition::partition,
     settings::{Ack, Settings},
     spool::{Decoded, Done, Jobs, Movement, Replayed, Store, Synced, fingerprint},
@@ -42,6 +42,8 @@ pub struct Movements {
 #[derive(Debug)]
 pub struct Siding<D: Disk> {
     store: Store<D>,
+    /// Which of the shard's logs it is.
+    log: LogName,
     topics: Arc<Topics>,
     directory: Directory,
     /// The fingerprint of each route, and of no route.
@@ -87,6 +89,7 @@ impl<D: Disk> Siding<D> {
         let rate = settings.spool.as_ref().and_then(|spool| spool.drain_rate);
         Siding {
             store: Store::new(log, &recovery),
+            log: LogName::Spool,
             topics: topics.clone(),
             directory: Directory::new(topics.clone(), false),
             routes: settings.routes.iter().map(label).collect(),
@@ -294,7 +297,7 @@ impl<D: Disk> Siding<D> {
             }
             let Decoded { key, value, mqtt_topic, headers, .. } = decoded;
             let extra = Some(Box::new(Extra { headers, time: Some(time) }));
-            let ticket = Ticket::spooled(sequence);
+            let ticket = Ticket::stored(self.log, sequence);
             let mut record = Record { ticket, topic, route, partition: 0, key, value, mqtt_topic, extra };
             record.partition = partition(record.key.as_deref().unwrap_or(record.mqtt_topic()), partitions);
             lane.handle_replayed(now, record);

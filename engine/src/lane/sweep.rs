@@ -58,6 +58,7 @@ impl Lane {
         inside: &mut impl Inside,
         append: &mut impl FnMut(&Record) -> Option<u64>,
     ) -> bool {
+        let log = self.log;
         let orders = inside.orders(topic, partition);
         let mut order = orders.start.max(self.partition(topic, partition).swept);
         // Without a shadow everything inside, and what failed of it, was read by replay.
@@ -71,10 +72,11 @@ impl Lane {
                 self.failed -= 1;
                 order = order.max(at + 1);
             } else if order < orders.end {
-                let fresh = inside.record(topic, partition, order).filter(|record| record.ticket.sequence().is_none());
+                let fresh =
+                    inside.record(topic, partition, order).filter(|record| record.ticket.sequence(log).is_none());
                 if let Some(record) = fresh {
                     let Some(sequence) = append(record) else { return false };
-                    inside.set_ticket(topic, partition, order, Ticket::spooled(sequence));
+                    inside.set_ticket(topic, partition, order, Ticket::stored(log, sequence));
                 }
                 order += 1;
             } else {

@@ -238,7 +238,7 @@ impl Producer {
         for (partition, place) in self.places.iter().enumerate() {
             let inside =
                 (place.first..).zip(&place.records).filter_map(|(order, record)| Some((order, record.as_ref()?)));
-            for (order, record) in inside.filter(|(_, record)| record.ticket.sequence().is_some()) {
+            for (order, record) in inside.filter(|(_, record)| record.ticket.is_stored()) {
                 if self.forgotten.insert((partition as u32, order)) {
                     shadows.push((order, record.clone()));
                 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     kafka::{Directory, HoldReason, Report, Topics, Verdict},
     lane::{Lane, Mode, Movements, Siding, spooling},
-    message::{Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
+    message::{LogName, Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     metrics::{Layout, Ledger, Metrics},
     route::partition::partition,
     settings::{Ack, Settings},
@@ -197,7 +197,7 @@ impl Line {
         }
         let spilling = matches!(self.lane.mode(), Mode::Spilling { .. });
         let Some(receipt) = self.lane.handle_report(now, report) else { return };
-        match (receipt.ticket.sequence(), &mut self.siding) {
+        match (receipt.ticket.sequence(LogName::Spool), &mut self.siding) {
             (Some(_), _) if self.bug == Some(Bug::CursorAhead) => {}
             (Some(_), _) if self.bug == Some(Bug::ShadowTwice) && spilling => {}
             (Some(sequence), Some(siding)) => siding.handle_ended(sequence, receipt, &mut self.movements),
@@ -225,7 +225,9 @@ impl Line {
             let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
             if let (Some(Bug::CursorAhead), Some(siding)) = (self.bug, &mut self.siding) {
                 let taken = ready.records.iter().take(ready.most);
-                for (record, sequence) in taken.filter_map(|record| Some((record, record.ticket.sequence()?))) {
+                for (record, sequence) in
+                    taken.filter_map(|record| Some((record, record.ticket.sequence(LogName::Spool)?)))
+                {
                     let (ticket, route, outcome) = (record.ticket, record.route, Outcome::Delivered);
                     siding.handle_ended(sequence, Receipt { ticket, route, outcome }, &mut self.movements);
                 }

@@ -10,21 +10,15 @@ const GROUP: u64 = 1 << 20;
 const GROUP_SHARE: u64 = 8;
 /// Bytes of a record besides its packet: its topic may be in it three times (MQTT topic, key, header).
 const MARGIN: u64 = 256 << 10;
-/// The least segment, bytes.
-const LEAST_SEGMENT: u64 = 1 << 20;
-/// Logs beside the shards' whose segments are counted: parked and dead letters.
-const OTHERS: u64 = 2;
-/// Segments that each log has at least.
-const RESERVED: u64 = 2;
 
 /// The least `segment` where a packet may have so many bytes.
 pub(crate) fn least_segment(packet: u64) -> u64 {
-    (2 * (packet + MARGIN)).max(LEAST_SEGMENT)
+    Options::least_segment(packet + MARGIN)
 }
 
 /// The least `max` for so many shards.
 pub(crate) fn least_size(segment: u64, shards: usize) -> u64 {
-    (shards as u64 + OTHERS) * RESERVED * segment
+    Options::least_max(segment, shards as u32)
 }
 
 /// The log of one shard, just opened.

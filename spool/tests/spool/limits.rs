@@ -182,7 +182,7 @@ fn the_budget_is_shared_and_each_log_has_its_reserve() {
     let (spool, _) = Spool::open(disk, "/spool", options).expect("it opens");
     let mut now = crate::rig::origin();
     let mut logs: Vec<_> =
-        [Name::Shard(0), Name::Shard(1), Name::DeadLetter].map(|name| spool.log(name).expect("a new log").0).into();
+        [Name::Shard(0), Name::Shard(1), Name::DeadLetter(0)].map(|name| spool.log(name).expect("a new log").0).into();
     for log in &mut logs {
         // The first one takes what it can get.
         for _ in 0..100_000 {

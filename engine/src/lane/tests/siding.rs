@@ -9,7 +9,7 @@ use std::{
 use super::super::*;
 use crate::{
     kafka::{HoldReason, Report, Verdict},
-    message::{Record, RouteId, Ticket, TopicId},
+    message::{LogName, Record, RouteId, Ticket, TopicId},
 };
 
 const TOPIC: TopicId = TopicId(0);
@@ -112,7 +112,7 @@ impl World {
             let (sequence, (_, position)) = (*read as u64 + 1, spool[*read]);
             *read += 1;
             if !ended.contains(&sequence) {
-                lane.handle_replayed(*now, World::record(Ticket::spooled(sequence), position));
+                lane.handle_replayed(*now, World::record(Ticket::stored(LogName::Spool, sequence), position));
             }
         }
         while let Some((topic, partition)) = lane.poll_unshadowed() {
@@ -145,7 +145,7 @@ impl World {
                 self.kafka[partition as usize].push(position);
             }
             if let Some(receipt) = self.lane.handle_report(self.now, Report { record, order, verdict }) {
-                match receipt.ticket.sequence() {
+                match receipt.ticket.sequence(LogName::Spool) {
                     Some(sequence) => assert!(self.ended.insert(sequence), "{sequence} ended twice"),
                     None => assert!(self.acknowledged.insert(receipt.ticket.position())),
                 }
@@ -244,7 +244,7 @@ fn a_partition_waits_for_its_shadows_and_others_go_on() {
     world.pass(LINGER);
     assert_eq!(world.inside.records[0].len(), 5, "partition 0 has no shadow and is replayed");
     assert_eq!(world.inside.records[1].len(), 5, "partition 1 has its shadows and nothing more");
-    assert!(world.inside.records[1].iter().flatten().all(|record| record.ticket.sequence().is_some()));
+    assert!(world.inside.records[1].iter().flatten().all(|record| record.ticket.is_stored()));
     world.settle();
     world.assert_delivered_once_in_order(20);
 }

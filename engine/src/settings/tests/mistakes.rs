@@ -366,7 +366,7 @@ const REST: &[Case] = &[
     (
         "[spool]",
         r#"max = "256MiB""#,
-        r#"7: spool.max: 2 shard(s) with segments of 64.0 MiB need at least 512.0 MiB; write at least "512.0 MiB", or lower spool.segment"#,
+        r#"7: spool.max: 2 shard(s) with segments of 64.0 MiB need at least 768.0 MiB; write at least "768.0 MiB", or lower spool.segment"#,
     ),
     (
         "[spool]",
