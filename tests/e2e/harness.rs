@@ -236,7 +236,7 @@ fn produce(kafka: &KafkaClient, topic: &str, count: u64) {
 
 #[test]
 fn embedded_kafka_takes_and_gives_records() {
-    let kafka = MockKafka::start();
+    let kafka = MockKafka::start(1);
     kafka.create("harness", 3);
     produce(&kafka, "harness", 100);
     let records = kafka.records("harness", 100, LIMIT);

@@ -17,6 +17,7 @@ mod mqtt_brokers;
 mod mqtt_connections;
 mod mqtt_packets;
 mod overlaps;
+mod parked;
 mod scene;
 mod shutdown;
 mod spool;

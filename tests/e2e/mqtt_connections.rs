@@ -29,7 +29,7 @@ fn cut_at_every_byte_of_a_publish() {
 fn proxied(source: &str) -> (Scene, Proxy) {
     let broker = EvilBroker::start();
     let proxy = Proxy::start(broker.port());
-    let kafka = MockKafka::start();
+    let kafka = MockKafka::start(1);
     kafka.create(TOPIC, 3);
     let bridge = Fairlead::start(&Config::new(&proxy.url(), kafka.brokers(), TOPIC).source(source));
     (Scene { bridge, broker, kafka }, proxy)

@@ -58,7 +58,7 @@ fn copy(session: &mut Connection, topic: &str, subscription: u32, packet_id: u16
 
 #[test]
 fn what_was_queued_before_a_filter_came_in_front_is_not_suppressed() {
-    let (broker, kafka) = (EvilBroker::start(), MockKafka::start());
+    let (broker, kafka) = (EvilBroker::start(), MockKafka::start(1));
     kafka.create(TOPIC, 3);
     let config = |filters: &[&str]| config(&broker.url(), kafka.brokers(), TOPIC, filters);
     let mut bridge = Fairlead::start(&config(&BEFORE));

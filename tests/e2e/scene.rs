@@ -32,8 +32,13 @@ impl Scene {
 
     /// With any configuration; the Kafka topic is missing, so every record is held.
     pub(crate) fn without_topic(change: impl FnOnce(Config) -> Config) -> Scene {
+        Scene::with_brokers(1, change)
+    }
+
+    /// With any configuration and number of Kafka brokers; the Kafka topic is missing.
+    pub(crate) fn with_brokers(brokers: i32, change: impl FnOnce(Config) -> Config) -> Scene {
         let broker = EvilBroker::start();
-        let kafka = MockKafka::start();
+        let kafka = MockKafka::start(brokers);
         let mut config = change(Config::new(&broker.url(), kafka.brokers(), TOPIC));
         // Scenes are about the line: what Kafka does shows at the broker.
         if !config.engine.contains("ack = ") {

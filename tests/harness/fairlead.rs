@@ -263,6 +263,16 @@ impl Fairlead {
         wait_until(limit, &format!("{name} {labels:?} reaches {least}"), || self.metric(name, labels) >= least);
     }
 
+    /// Waits until a metric has sunk to `most`.
+    ///
+    /// # Panics
+    ///
+    /// When it has not within `limit`.
+    #[track_caller]
+    pub fn wait_metric_down(&self, name: &str, labels: &[(&str, &str)], most: f64, limit: Duration) {
+        wait_until(limit, &format!("{name} {labels:?} sinks to {most}"), || self.metric(name, labels) <= most);
+    }
+
     /// Runs another command with this bridge's configuration and state, while it runs or after.
     ///
     /// # Panics

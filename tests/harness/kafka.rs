@@ -209,14 +209,14 @@ pub struct MockKafka {
 }
 
 impl MockKafka {
-    /// A cluster of one broker without topics.
+    /// A cluster without topics.
     ///
     /// # Panics
     ///
     /// When no port is free.
     #[must_use]
-    pub fn start() -> MockKafka {
-        let cluster = MockCluster::new(1).expect("a mock cluster");
+    pub fn start(brokers: i32) -> MockKafka {
+        let cluster = MockCluster::new(brokers).expect("a mock cluster");
         let client = KafkaClient::new(cluster.bootstrap_servers());
         MockKafka { cluster, client }
     }
@@ -230,22 +230,42 @@ impl MockKafka {
         self.cluster.create_topic(topic, partitions, 1).expect("a topic of the mock cluster");
     }
 
-    /// Closes its connections and takes no new ones.
+    /// Makes a broker the leader of a partition.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster refuses.
+    pub fn lead(&self, topic: &str, partition: i32, broker: i32) {
+        self.cluster.partition_leader(topic, partition, Some(broker)).expect("the mock cluster changes the leader");
+    }
+
+    /// One broker closes its connections and takes no new ones, or takes them again.
+    ///
+    /// # Panics
+    ///
+    /// When the cluster refuses.
+    pub fn set_broker(&self, broker: i32, up: bool) {
+        let cluster = &self.cluster;
+        let done = if up { cluster.broker_up(broker) } else { cluster.broker_down(broker) };
+        done.expect("the mock broker follows");
+    }
+
+    /// The first broker goes down.
     ///
     /// # Panics
     ///
     /// When the cluster refuses.
     pub fn go_down(&self) {
-        self.cluster.broker_down(1).expect("the mock broker goes down");
+        self.set_broker(1, false);
     }
 
-    /// Takes connections again.
+    /// The first broker comes up.
     ///
     /// # Panics
     ///
     /// When the cluster refuses.
     pub fn come_up(&self) {
-        self.cluster.broker_up(1).expect("the mock broker comes up");
+        self.set_broker(1, true);
     }
 }
 

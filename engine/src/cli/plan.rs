@@ -76,6 +76,7 @@ struct Kafka {
     brokers: String,
     create: Option<Create>,
     linger_ms: f64,
+    stuck_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +97,7 @@ impl Plan {
                 brokers: loaded.secrets.redact(&settings.kafka.brokers),
                 create: create.map(|create| Create { partitions: create.partitions, replication: create.replication }),
                 linger_ms: settings.kafka.linger.as_secs_f64() * 1e3,
+                stuck_ms: u64::try_from(settings.kafka.stuck.as_millis()).unwrap_or(u64::MAX),
             },
             ack: engine.ack.name(),
             drain_ms: u64::try_from(engine.drain.as_millis()).unwrap_or(u64::MAX),

@@ -10,16 +10,13 @@ use std::{
 use fairlead_spool::disk::Real;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::{
-    BATCH, LIMIT, Lane, Mode, Siding,
-    siding::{Movements, spooling},
-};
+use super::{BATCH, LIMIT, Lane, Mode, Parked, Siding, side::Side, siding::spooling};
 use crate::{
-    kafka::{Event, Producer, ProducerError, Topics},
-    message::{LogName, Receipt, Record, RouteId, TopicId, UNPLACED},
+    kafka::{Event, Producer, ProducerError, Report, Topics},
+    message::{Receipt, Record, RouteId, TopicId, UNPLACED},
     ring::Port,
     settings::Settings,
-    spool::{Movement, Opened, Synced, Worker},
+    spool::{Logs, Movement, Synced, Worker},
 };
 
 /// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
@@ -50,10 +47,7 @@ pub struct Driver {
     lane: Lane,
     producer: Producer,
     port: Port,
-    // Before the log, because its end waits for the jobs under way.
-    worker: Option<Worker<Real>>,
-    siding: Option<Siding<Real>>,
-    movements: Movements,
+    side: Option<Side<Real, Worker<Real>>>,
     topics: Arc<Topics>,
     settings: Arc<Settings>,
     fatal: bool,
@@ -73,27 +67,28 @@ impl Driver {
         settings: Arc<Settings>,
         topics: Arc<Topics>,
         port: Port,
-        log: Option<Opened>,
+        logs: Option<Logs<Real>>,
         clock: (Instant, SystemTime),
     ) -> Result<Driver, ProducerError> {
         let producer = start_producer(&settings, &topics, &port)?;
         let mut lane = Lane::new(settings.kafka.linger, spooling(settings.engine.ack), settings.engine.memory);
-        let worker = log
-            .is_some()
-            .then(|| Worker::start(port.shard(), port.doorbells()))
-            .transpose()
-            .map_err(|error| ProducerError::Start(error.to_string()))?;
-        let siding = log.map(|log| Siding::new(&settings, &topics, log, clock));
-        if siding.as_ref().is_some_and(|siding| siding.backlog() > 0) {
+        let start = |log| Worker::start(log, port.shard(), port.doorbells());
+        let side = match logs {
+            Some(logs) => {
+                let jobs = start("spool").and_then(|spool| Ok([spool, start("parked")?]));
+                let jobs = jobs.map_err(|error| ProducerError::Start(error.to_string()))?;
+                Some(Side::new(&settings, &topics, logs, jobs, clock))
+            }
+            None => None,
+        };
+        if side.as_ref().is_some_and(|side| side.backlog() > 0) {
             lane.drain(clock.0);
         }
         Ok(Driver {
             lane,
             producer,
             port,
-            siding,
-            worker,
-            movements: Movements::default(),
+            side,
             topics,
             settings,
             fatal: false,
@@ -131,36 +126,47 @@ impl Driver {
     /// The spool, where there is one.
     #[must_use]
     pub fn siding(&self) -> Option<&Siding<Real>> {
-        self.siding.as_ref()
+        self.side.as_ref().map(|side| &side.siding)
+    }
+
+    /// Records in the shard's logs that wait for Kafka.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.side.as_ref().map_or(0, Side::backlog)
+    }
+
+    /// The parked partitions, where there is a spool.
+    #[must_use]
+    pub fn parked(&self) -> Option<&Parked<Real>> {
+        self.side.as_ref().map(|side| &side.parked)
     }
 
     /// Records of this lane whose sessions wait for a receipt.
     #[must_use]
     pub fn unreceipted(&self) -> usize {
         let records = self.lane.records().chain(self.producer.records());
-        records.filter(|record| !record.ticket.is_stored()).count()
-            + self.siding.as_ref().map_or(0, Siding::unreceipted)
+        records.filter(|record| !record.ticket.is_stored()).count() + self.side.as_ref().map_or(0, Side::unreceipted)
     }
 
     /// Whether nothing here would be lost: each record is confirmed, or synced in the spool while Kafka is away.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let idle = self.port.outstanding() == 0 && self.port.waiting_records() == 0;
-        idle && (self.lane.is_empty() || self.lane.is_spooled()) && self.siding.as_ref().is_none_or(Siding::is_settled)
+        idle && (self.lane.is_empty() || self.lane.is_spooled()) && self.side.as_ref().is_none_or(Side::is_settled)
     }
 
     /// The shard comes to its end: what lies in the spool stays there.
     pub fn stop(&mut self) {
         self.lane.stop();
-        if let Some(siding) = &mut self.siding {
-            siding.stop();
+        if let Some(side) = &mut self.side {
+            side.stop();
         }
     }
 
     /// Brings the clock of the spool's records up to date.
     pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
-        if let Some(siding) = &mut self.siding {
-            siding.set_clock(now, wall);
+        if let Some(side) = &mut self.side {
+            side.set_clock(now, wall);
         }
     }
 
@@ -176,8 +182,8 @@ impl Driver {
             self.full += 1;
             return Err(record);
         }
-        if let (UNPLACED, Some(siding)) = (record.partition, &mut self.siding) {
-            siding.keep(record.topic);
+        if let (UNPLACED, Some(side)) = (record.partition, &mut self.side) {
+            side.siding.keep(record.topic);
         }
         self.lane.handle_record(now, record);
         Ok(())
@@ -186,7 +192,7 @@ impl Driver {
     /// Whether records of a topic stay with this lane, whoever owns their partition, because older ones wait here.
     #[must_use]
     pub fn keeps(&self, topic: TopicId) -> bool {
-        self.siding.as_ref().is_some_and(|siding| siding.keeps(topic))
+        self.siding().is_some_and(|siding| siding.keeps(topic))
     }
 
     /// A session has all in flight that it may: what it sent must not wait for more.
@@ -199,6 +205,9 @@ impl Driver {
     pub fn flush(&mut self, now: Instant, turn: &mut Turn) {
         if self.lane.is_due(now) && !self.fatal {
             self.send(now, turn);
+        }
+        if !self.fatal && self.parked().is_some_and(|parked| parked.is_due(now)) {
+            self.send_parked(now, turn);
         }
         self.port.ring();
     }
@@ -214,11 +223,11 @@ impl Driver {
         }
         turn.mode = self.lane.handle_timeout(now);
         // What replay has read and not handed to the lane is read again.
-        if let (Some(_), Some(siding)) = (turn.mode, &mut self.siding) {
-            siding.rewind();
+        if let (Some(_), Some(side)) = (turn.mode, &mut self.side) {
+            side.siding.rewind();
         }
         self.take_reports(now, turn);
-        self.poll_siding(now, turn);
+        self.poll_side(now, turn);
         if self.fatal && self.producer.in_flight() == 0 && self.replace_at.is_none_or(|at| now >= at) {
             turn.replaced = self.replace(now);
         }
@@ -231,20 +240,13 @@ impl Driver {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // A failed producer is waited for by its reports, which ring; after them its replacement is tried.
         let lane = if self.fatal { self.replace_at } else { self.lane.poll_timeout() };
-        lane.into_iter().chain(self.siding.as_ref().and_then(Siding::poll_timeout)).min()
+        let side = self.side.as_ref().and_then(|side| side.poll_timeout(!self.lane.is_empty()));
+        lane.into_iter().chain(side).min()
     }
 
-    fn poll_siding(&mut self, now: Instant, turn: &mut Turn) {
-        let (Some(siding), Some(worker)) = (&mut self.siding, &mut self.worker) else { return };
-        while let Some(done) = worker.poll() {
-            siding.handle_done(now, done, &mut self.movements);
-        }
-        siding.poll(now, &mut self.lane, &mut self.producer, worker, &mut self.movements);
-        for receipt in self.movements.receipts.drain(..) {
-            deliver(&mut self.port, receipt, &mut turn.receipts);
-        }
-        turn.ledger.append(&mut self.movements.ledger);
-        turn.synced.append(&mut self.movements.synced);
+    fn poll_side(&mut self, now: Instant, turn: &mut Turn) {
+        let (Some(side), port) = (&mut self.side, &mut self.port) else { return };
+        side.poll(now, &mut self.lane, &mut self.producer, turn, |receipt, local| deliver(port, receipt, local));
     }
 
     /// See [`Lane::take_hold_time`].
@@ -261,27 +263,38 @@ impl Driver {
         let mut refused = Vec::new();
         while let Some(ready) = self.lane.poll_ready(now) {
             let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
+            if let Some(side) = self.side.as_mut().filter(|side| side.parked.contains(topic, partition)) {
+                let (count, bytes) = side.take_records(now, ready);
+                self.lane.handle_parked(count, bytes);
+                continue;
+            }
             self.producer.produce(topic, partition, ready.records, ready.most, |report| refused.push(report));
             let count = before - ready.records.len();
             self.lane.handle_produced(now, topic, partition, count);
             self.handed_over += count as u64;
             self.batches += 1;
         }
-        for report in refused {
-            self.settle(now, report, turn);
+        refused.into_iter().for_each(|report| self.settle(now, report, turn));
+    }
+
+    fn send_parked(&mut self, now: Instant, turn: &mut Turn) {
+        let Some(side) = &mut self.side else { return };
+        let mut refused = Vec::new();
+        while let Some(ready) = side.parked.poll_ready(now) {
+            let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
+            self.producer.produce(topic, partition, ready.records, ready.most, |report| refused.push(report));
+            let count = before - ready.records.len();
+            side.parked.handle_produced(now, topic, partition, count);
+            self.handed_over += count as u64;
+            self.batches += 1;
         }
+        refused.into_iter().for_each(|report| self.settle(now, report, turn));
     }
 
     fn take_reports(&mut self, now: Instant, turn: &mut Turn) {
-        let (lane, port) = (&mut self.lane, &mut self.port);
-        let (siding, movements) = (&mut self.siding, &mut self.movements);
+        let (lane, port, side) = (&mut self.lane, &mut self.port, &mut self.side);
         self.producer.poll(
-            |report| {
-                if let Some(receipt) = lane.handle_report(now, report) {
-                    turn.confirmed += 1;
-                    end(siding, movements, port, receipt, &mut turn.receipts);
-                }
-            },
+            |report| turn.confirmed += u64::from(settle(now, lane, side, port, report, &mut turn.receipts)),
             |event| turn.events.push(event),
         );
         if !self.fatal && turn.events.iter().any(|event| matches!(event, Event::Fatal(_))) {
@@ -290,10 +303,8 @@ impl Driver {
         }
     }
 
-    fn settle(&mut self, now: Instant, report: crate::kafka::Report, turn: &mut Turn) {
-        if let Some(receipt) = self.lane.handle_report(now, report) {
-            end(&mut self.siding, &mut self.movements, &mut self.port, receipt, &mut turn.receipts);
-        }
+    fn settle(&mut self, now: Instant, report: Report, turn: &mut Turn) {
+        settle(now, &mut self.lane, &mut self.side, &mut self.port, report, &mut turn.receipts);
     }
 
     /// Puts a new producer in the place of one that failed; tried again after [`REPLACE_PAUSE`] when it cannot start.
@@ -316,18 +327,27 @@ impl Driver {
     }
 }
 
-/// A record has ended: the word goes to its session, or to the spool where it lies there.
-fn end(
-    siding: &mut Option<Siding<Real>>,
-    movements: &mut Movements,
+/// A delivery report: where the record has ended, the word goes to its session, or to the log where it lies. Whether it
+/// has.
+fn settle(
+    now: Instant,
+    lane: &mut Lane,
+    side: &mut Option<Side<Real, Worker<Real>>>,
     port: &mut Port,
-    receipt: Receipt,
+    report: Report,
     local: &mut Vec<Receipt>,
-) {
-    match (receipt.ticket.sequence(LogName::Spool), siding) {
-        (Some(sequence), Some(siding)) => siding.handle_ended(sequence, receipt, movements),
-        _ => deliver(port, receipt, local),
-    }
+) -> bool {
+    let receipt = match side {
+        Some(side) => side.handle_report(now, lane, report),
+        None => lane.handle_report(now, report),
+    };
+    let Some(receipt) = receipt else { return false };
+    let receipt = match side {
+        Some(side) => side.end(receipt),
+        None => Some(receipt),
+    };
+    receipt.into_iter().for_each(|receipt| deliver(port, receipt, local));
+    true
 }
 
 fn deliver(port: &mut Port, receipt: Receipt, local: &mut Vec<Receipt>) {

@@ -39,6 +39,8 @@ pub struct Lane {
     pub(super) incoming: VecDeque<Record>,
     /// Partitions whose records have to be appended before anything new.
     pub(super) sweep: VecDeque<(TopicId, u32)>,
+    /// What is put aside is not known yet: replay has to wait.
+    pub(super) waits: bool,
     /// Partitions whose last shadow was reported.
     pub(super) unshadowed: Vec<(TopicId, u32)>,
     pub(super) held: usize,
@@ -73,13 +75,14 @@ impl Lane {
         Lane {
             linger,
             spooling,
-            log: LogName::Spool,
+            log: if spooling == Spooling::Parked { LogName::Parked } else { LogName::Spool },
             mode: Mode::Direct,
             topics: Vec::new(),
             list: Vec::new(),
             cursor: 0,
             incoming: VecDeque::new(),
             sweep: VecDeque::new(),
+            waits: false,
             unshadowed: Vec::new(),
             held: 0,
             in_flight: 0,
@@ -248,7 +251,7 @@ impl Lane {
         let handed_over = place.reported();
         // The spool has it, and replay sends it again.
         let replayed = report.record.ticket.sequence(log).is_some() && shadows > 0;
-        let settled = place.retry.settle(report, replayed);
+        let settled = place.retry.settle(now, report, replayed);
         let kept = usize::from(matches!(settled, Settled::Kept));
         let requeued = place.requeue(now, log);
         let resumes = handed_over.is_some() && (full || place.retry.is_single()) && place.most(now) > 0;
@@ -287,7 +290,7 @@ impl Lane {
         let linger = self.first_held.map(|first| first + self.linger).filter(|_| self.held > 0 && self.is_sending());
         let retry = self.waiting().filter_map(|place| place.retry.until()).min();
         let mode = match self.mode {
-            _ if self.spooling == Spooling::Never => None,
+            _ if matches!(self.spooling, Spooling::Never | Spooling::Parked) => None,
             Mode::Direct => [self.spill_at(), self.look_at].into_iter().flatten().min(),
             Mode::Spilling { since } => Some(since + LEAST),
             Mode::Draining { since, closing } => {
@@ -314,6 +317,9 @@ impl Lane {
                 self.first_held = Some(now);
                 self.urgent = true;
             }
+        }
+        if self.spooling == Spooling::Parked {
+            return None;
         }
         let before = self.mode;
         let outage = before == Mode::Direct && self.spooling != Spooling::Never && self.is_outage(now);
@@ -343,6 +349,11 @@ impl Lane {
         self.partitions().filter_map(|(_, _, place)| place.oldest()).min()
     }
 
+    /// Since when the partition that has confirmed nothing for the longest time has confirmed nothing.
+    pub(super) fn blocked_since(&self) -> Option<Instant> {
+        self.partitions().filter_map(|(_, _, place)| place.blocked_since()).min()
+    }
+
     /// The longest time from hand-over to confirmation of the batches that ended since the last call.
     pub fn take_confirm_time(&mut self) -> Duration {
         std::mem::take(&mut self.confirm_time)
@@ -367,8 +378,7 @@ impl Lane {
 
     /// Records of the lane that are not inside librdkafka.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        let places = self.partitions().map(|(_, _, place)| place);
-        let waiting = places.flat_map(|place| place.unswept.iter().chain(&place.held).chain(place.retry.records()));
+        let waiting = self.partitions().flat_map(|(_, _, place)| place.records());
         self.incoming.iter().chain(waiting)
     }
 

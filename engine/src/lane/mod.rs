@@ -11,8 +11,11 @@ mod driver;
 mod lane;
 mod mode;
 mod pace;
+mod parked;
 mod partition;
+mod passage;
 mod retry;
+mod side;
 mod siding;
 mod sweep;
 #[cfg(test)]
@@ -21,6 +24,7 @@ mod tests;
 pub use driver::{Driver, Turn};
 pub use lane::{BATCH, LIMIT, Lane};
 pub use mode::{CLOSE, CLOSING, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling};
+pub use parked::Parked;
 pub use partition::{BATCHES, Hold, OVERHEAD, Ready};
 pub use siding::Siding;
 #[cfg(test)]

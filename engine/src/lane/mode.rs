@@ -67,6 +67,8 @@ pub enum Spooling {
     Outage,
     /// Everything, before it goes to Kafka.
     Always,
+    /// Everything, and Kafka gets it from there: the lane of partitions that are put aside is Draining for good.
+    Parked,
 }
 
 impl Lane {
@@ -92,9 +94,9 @@ impl Lane {
         }
         let look = self.look_at.is_some_and(|at| now >= at);
         if look {
-            self.look_at = (self.in_flight > 0).then(|| now + LOOK);
+            self.look_at = (self.in_flight + self.held > 0).then(|| now + LOOK);
         }
-        look && self.oldest_in_flight().is_some_and(|oldest| now >= oldest + OLDEST)
+        look && self.blocked_since().is_some_and(|since| now >= since + OLDEST)
     }
 
     /// Everything goes to the spool: what is here is swept, what lies there already is let go.
@@ -133,6 +135,9 @@ impl Lane {
     /// when there are few.
     pub fn handle_progress(&mut self, now: Instant, unread: u64) {
         let Mode::Draining { since, closing } = self.mode else { return };
+        if self.waits {
+            return;
+        }
         let few = unread + self.incoming.len() as u64 <= CLOSE && self.sweep.is_empty();
         let near = few && now >= since + LEAST && self.is_healthy(now);
         if closing.is_none() && near {
@@ -152,11 +157,8 @@ impl Lane {
 
     /// Whether every partition confirms.
     fn is_healthy(&self, now: Instant) -> bool {
-        self.partitions().all(|(_, _, place)| {
-            place.shadows == 0
-                && place.retry.hold().is_none()
-                && place.oldest().is_none_or(|oldest| now < oldest + OLDEST)
-        })
+        self.partitions()
+            .all(|(_, _, place)| place.shadows == 0 && place.blocked_since().is_none_or(|since| now < since + OLDEST))
     }
 
     /// Whether replay may bring more.
@@ -164,6 +166,7 @@ impl Lane {
     pub fn wants_replay(&self) -> bool {
         matches!(self.mode, Mode::Draining { .. })
             && !self.stopping
+            && !self.waits
             && self.bytes < self.memory / REPLAY_SHARE
             && self.held < BATCH
     }
@@ -196,7 +199,8 @@ impl Lane {
         let silent = match self.mode {
             Mode::Direct => false,
             Mode::Spilling { .. } => true,
-            Mode::Draining { .. } => self.in_flight == self.shadows,
+            // A partition that is put aside may never be heard of again.
+            Mode::Draining { .. } => self.in_flight == self.shadows || self.spooling == Spooling::Parked,
         };
         silent && self.sweep.is_empty() && self.incoming.is_empty()
     }

@@ -110,6 +110,11 @@ impl Partition {
         self.batches.front().map(|(_, at)| *at)
     }
 
+    /// Since when it has had something to confirm and confirmed nothing, or refused.
+    pub(super) fn blocked_since(&self) -> Option<Instant> {
+        self.oldest().into_iter().chain(self.retry.held_since()).min()
+    }
+
     /// Puts what failed in front of what waits, once every report is in: for Kafka, or for the spool.
     pub(super) fn requeue(&mut self, now: Instant, log: LogName) -> Requeued {
         let mut requeued = Requeued::default();
@@ -140,9 +145,19 @@ impl Partition {
         self.sweeping = !self.is_empty();
     }
 
+    /// Records of it in the lane that are not inside librdkafka.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.unswept.iter().chain(&self.held).chain(self.retry.records())
+    }
+
+    /// Records of it in the lane.
+    pub(super) fn len(&self) -> usize {
+        self.held.len() + self.unswept.len() + self.in_flight + self.retry.failed()
+    }
+
     /// Whether the lane has anything of it.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.unswept.is_empty() && self.in_flight == 0 && self.retry.failed() == 0
+        self.len() == 0
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) enum Settled {
 pub(super) struct Retry {
     /// What failed, by its order of production.
     failed: BTreeMap<u64, Record>,
-    /// Why, for `/readyz`.
-    reason: Option<HoldReason>,
+    /// Why and since when, for `/readyz`.
+    hold: Option<(HoldReason, Instant)>,
     backoff: Option<Duration>,
     until: Option<Instant>,
     /// Records at the front that are sent one at a time, because their batch was refused and one of them is the cause.
@@ -65,7 +65,12 @@ impl Retry {
 
     /// Why the partition is on hold.
     pub(super) fn hold(&self) -> Option<HoldReason> {
-        self.reason
+        self.hold.map(|(reason, _)| reason)
+    }
+
+    /// Since when the partition is on hold.
+    pub(super) fn held_since(&self) -> Option<Instant> {
+        self.hold.map(|(_, since)| since)
     }
 
     /// Number of failed records that wait here.
@@ -79,12 +84,13 @@ impl Retry {
     }
 
     /// Takes one report; `replayed` says that the record need not be kept, because replay sends it again.
-    pub(super) fn settle(&mut self, report: Report, replayed: bool) -> Settled {
+    pub(super) fn settle(&mut self, now: Instant, report: Report, replayed: bool) -> Settled {
+        if let Verdict::Hold(reason) = report.verdict {
+            let since = self.held_since().unwrap_or(now);
+            self.hold = Some((reason, since));
+        }
         match report.verdict {
-            Verdict::Hold(reason) if replayed => {
-                self.reason = Some(reason);
-                Settled::Replayed
-            }
+            Verdict::Hold(_) if replayed => Settled::Replayed,
             Verdict::Suspect(_) if replayed => Settled::Replayed,
             Verdict::Delivered => {
                 self.succeed();
@@ -98,12 +104,7 @@ impl Retry {
                 self.singly -= 1;
                 Settled::Dropped(report.record, reason)
             }
-            Verdict::Suspect(_) => {
-                self.failed.insert(report.order, report.record);
-                Settled::Kept
-            }
-            Verdict::Hold(reason) => {
-                self.reason = Some(reason);
+            Verdict::Suspect(_) | Verdict::Hold(_) => {
                 self.failed.insert(report.order, report.record);
                 Settled::Kept
             }
@@ -113,7 +114,7 @@ impl Retry {
     fn succeed(&mut self) {
         self.singly = self.singly.saturating_sub(1);
         if self.failed.is_empty() {
-            self.reason = None;
+            self.hold = None;
             self.backoff = None;
         }
     }
@@ -136,7 +137,7 @@ impl Retry {
     /// What failed, in order of production, to be put in front of what waits; call it when the last report is in.
     pub(super) fn take_failed(&mut self, now: Instant) -> impl DoubleEndedIterator<Item = Record> + use<> {
         let failed = std::mem::take(&mut self.failed);
-        if self.reason.is_some() {
+        if self.hold.is_some() {
             let backoff = self.backoff.map_or(FIRST_BACKOFF, |backoff| (backoff * 2).min(LAST_BACKOFF));
             self.backoff = Some(backoff);
             self.until = Some(now + backoff);

@@ -2,14 +2,18 @@
 //! no I/O, so that the simulation drives it as the shard does.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use fairlead_spool::{AppendError, Batch, Log, ReadError, Recovery, Usage, disk::Disk};
 
-use super::{Inside, Lane, Spooling, pace::Pace};
+use super::{
+    Inside, Lane, Spooling,
+    pace::Pace,
+    passage::{Key, Passage, Step},
+};
 use crate::{
     kafka::{Directory, Topics},
     message::{DropReason, Extra, LogName, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
@@ -44,6 +48,10 @@ pub struct Siding<D: Disk> {
     store: Store<D>,
     /// Which of the shard's logs it is.
     log: LogName,
+    /// Records that go to another log and are not synced there; at most as many as its lane takes.
+    moved: HashSet<u64>,
+    /// Where the records are those of parked partitions.
+    passage: Option<Passage>,
     topics: Arc<Topics>,
     directory: Directory,
     /// The fingerprint of each route, and of no route.
@@ -79,6 +87,7 @@ impl<D: Disk> Siding<D> {
     pub fn new(
         settings: &Settings,
         topics: &Arc<Topics>,
+        name: LogName,
         (log, recovery): (Log<D>, Recovery),
         clock: (Instant, SystemTime),
     ) -> Siding<D> {
@@ -89,7 +98,9 @@ impl<D: Disk> Siding<D> {
         let rate = settings.spool.as_ref().and_then(|spool| spool.drain_rate);
         Siding {
             store: Store::new(log, &recovery),
-            log: LogName::Spool,
+            log: name,
+            moved: HashSet::new(),
+            passage: (name == LogName::Parked).then(|| Passage::new(recovery.backlog == 0)),
             topics: topics.clone(),
             directory: Directory::new(topics.clone(), false),
             routes: settings.routes.iter().map(label).collect(),
@@ -146,6 +157,11 @@ impl<D: Disk> Siding<D> {
         self.store.backlog()
     }
 
+    /// Records appended that another log answers for until they are synced.
+    pub(super) fn arriving(&self) -> u64 {
+        self.store.arriving() as u64
+    }
+
     /// Records appended whose sessions wait for a receipt.
     #[must_use]
     pub fn unreceipted(&self) -> usize {
@@ -170,11 +186,58 @@ impl<D: Disk> Siding<D> {
         self.store.rewind();
     }
 
-    /// A record that lies in the spool has ended. The receipt, where its session has none yet.
+    /// A record that lies in the log has ended here: for good, or because it is synced in another log. The receipt, where
+    /// its session has none yet.
     pub fn handle_ended(&mut self, sequence: u64, receipt: Receipt, moves: &mut Movements) {
+        let moved = receipt.outcome == Outcome::Spooled;
+        if !self.moved.is_empty() {
+            self.moved.remove(&sequence);
+        }
         match self.store.handle_ended(sequence, receipt.outcome) {
-            Some(first) => moves.receipts.push(first),
-            None => moves.ledger.push((receipt.route, Movement::Ended(receipt.outcome))),
+            Some(first) => {
+                moves.ledger.extend(moved.then_some((receipt.route, Movement::Taken)));
+                moves.receipts.push(first);
+            }
+            None => moves.ledger.extend((!moved).then_some((receipt.route, Movement::Ended(receipt.outcome)))),
+        }
+    }
+
+    /// A record goes to another log: replay passes it over, and it ends here when it is synced there.
+    pub(super) fn move_away(&mut self, ticket: Ticket) {
+        self.moved.extend(ticket.sequence(self.log));
+    }
+
+    /// The parked partitions, where this is their log.
+    pub(super) fn passage(&self) -> Option<&Passage> {
+        self.passage.as_ref()
+    }
+
+    /// Records of a parked partition came to the lane.
+    pub(super) fn begin(&mut self, key: Key, records: usize) {
+        self.passage.iter_mut().for_each(|passage| passage.begin(key, records));
+    }
+
+    /// A record of a parked partition has ended. Whether it was the last.
+    pub(super) fn end(&mut self, key: Key) -> bool {
+        self.passage.as_mut().is_some_and(|passage| passage.end(key))
+    }
+
+    /// When to poll again although nothing came, with what the parked partitions wait for.
+    pub(super) fn timeout(&self, lane: &Lane) -> Option<Instant> {
+        let retry = self.passage.as_ref().and_then(|passage| passage.poll_timeout(lane));
+        self.poll_timeout().into_iter().chain(retry).min()
+    }
+
+    fn poll_passage(&mut self, now: Instant, lane: &mut Lane) {
+        let Some(passage) = &mut self.passage else { return };
+        let read = self.store.unread() == 0 && self.replayed.is_empty();
+        let completed = !passage.complete && read;
+        passage.complete |= read;
+        if self.store.backlog() == 0 && lane.is_empty() {
+            passage.clear();
+        }
+        if completed || passage.poll(now, lane) {
+            self.rewind();
         }
     }
 
@@ -189,14 +252,20 @@ impl<D: Disk> Siding<D> {
     ) {
         self.append(now, lane, inside);
         while let Some(receipt) = self.store.poll_receipt() {
-            moves.ledger.push((receipt.route, Movement::Taken));
+            // What came from another log is known to the ledger.
+            if !receipt.ticket.is_stored() {
+                moves.ledger.push((receipt.route, Movement::Taken));
+            }
             moves.receipts.push(receipt);
         }
+        self.poll_passage(now, lane);
         self.replay(now, lane, jobs, moves);
         while let Some((topic, partition)) = lane.poll_unshadowed() {
             lane.let_go(now, topic, partition, |sequence| self.store.has_ended(sequence));
         }
-        lane.handle_progress(now, self.store.unread() + self.replayed.len() as u64);
+        if self.passage.is_none() {
+            lane.handle_progress(now, self.store.unread() + self.replayed.len() as u64);
+        }
         if let Some(commit) = self.store.poll_commit(now) {
             jobs.commit(commit);
         }
@@ -283,24 +352,34 @@ impl<D: Disk> Siding<D> {
             };
             let found = self.directory.find(&decoded.kafka_topic);
             let Some((topic, partitions)) = found else { return };
-            let Some(Replayed { sequence, time, record: Some(decoded) }) = self.replayed.pop_front() else {
-                return;
+            let sequence = replayed.sequence;
+            let place = (topic, partition(decoded.key.as_deref().unwrap_or(decoded.mqtt_topic()), partitions));
+            let ended = self.store.has_ended(sequence) || self.moved.contains(&sequence);
+            let step = match &mut self.passage {
+                Some(passage) if !ended => passage.step(now, lane, place, sequence),
+                _ => Step::Take,
             };
+            if step == Step::Wait {
+                return;
+            }
+            let Some(Replayed { time, record: Some(decoded), .. }) = self.replayed.pop_front() else { return };
             let route = self.routes.iter().position(|route| *route == decoded.route);
             let route = route.map_or(RouteId::NONE, |route| RouteId(route as u16));
             if sequence <= self.recovered && sequence > self.counted {
                 self.counted = sequence;
                 moves.ledger.push((route, Movement::Recovered));
             }
-            if self.store.has_ended(sequence) {
+            if ended || step == Step::Pass {
                 continue;
             }
             let Decoded { key, value, mqtt_topic, headers, .. } = decoded;
             let extra = Some(Box::new(Extra { headers, time: Some(time) }));
             let ticket = Ticket::stored(self.log, sequence);
-            let mut record = Record { ticket, topic, route, partition: 0, key, value, mqtt_topic, extra };
-            record.partition = partition(record.key.as_deref().unwrap_or(record.mqtt_topic()), partitions);
+            let record = Record { ticket, topic, route, partition: place.1, key, value, mqtt_topic, extra };
             lane.handle_replayed(now, record);
+            if let Some(passage) = &mut self.passage {
+                passage.taken(place, sequence);
+            }
             if let Some(pace) = &mut self.pace {
                 pace.spend(now);
             }

@@ -11,6 +11,7 @@ use crate::{
     message::{DropReason, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
 };
 
+mod parked;
 mod siding;
 
 const TOPIC: TopicId = TopicId(0);

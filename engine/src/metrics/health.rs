@@ -78,6 +78,13 @@ impl Health {
             let reasons = if stops { &mut self.unready } else { &mut self.degraded };
             reasons.push(format!("shard {shard}: the spool {text}"));
         }
+        if spool.parked > 0 {
+            self.degraded.push(format!(
+                "shard {shard}: {} partition(s) take nothing while others do, and {} messages for them are parked in the spool; \
+                 the log says which",
+                spool.parked, spool.parked_records
+            ));
+        }
         if spool.damaged || spool.corrupt > 0 {
             self.degraded.push(format!(
                 "shard {shard}: {} records of the spool were durable and are damaged or gone; see `fairlead spool verify`",

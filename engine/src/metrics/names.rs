@@ -125,6 +125,8 @@ closed! {
         SpoolBytes = "spool_bytes": "Bytes of the segments that hold records.",
         SpoolLimit = "spool_limit_bytes": "Most bytes of the whole spool, all shards together.",
         SpoolSegments = "spool_segments": "Segments that hold records.",
+        ParkedPartitions = "parked_partitions": "Partitions that take nothing while others do; their messages are parked in the spool.",
+        ParkedRecords = "parked_records": "Records parked for such partitions that Kafka has not confirmed.",
         SpoolOldest = "spool_oldest_seconds": "Age of the oldest segment that holds a record Kafka has not confirmed; 0 without any.",
         SpoolState = "spool_state": "0 below 80 % of the limit, 1 above, 2 full, 3 nothing is taken any more.",
         LaneMode = "lane_mode": "0 straight to Kafka, 1 to the spool, 2 to the spool while it drains.",

@@ -138,6 +138,10 @@ pub struct SpoolStatus {
     pub corrupt: u64,
     /// Segments set aside since the start.
     pub quarantined: u64,
+    /// Partitions that take nothing while others do.
+    pub parked: u64,
+    /// Records that wait for them.
+    pub parked_records: u64,
 }
 
 impl SpoolStatus {

@@ -37,6 +37,7 @@ sys = true
 
 [kafka]
 linger = "1ms"
+stuck = "30s"
 
 [route]
 key = "{topic}"
@@ -106,6 +107,7 @@ pub(super) struct Kafka {
     pub(super) properties: Setting<BTreeMap<String, Setting<Property>>>,
     pub(super) create: Setting<Create>,
     pub(super) linger: Setting<Span<0, 100>>,
+    pub(super) stuck: Setting<Span<SECOND, HOUR>>,
 }
 
 /// `create` of `[kafka]`

@@ -324,6 +324,8 @@ pub struct Kafka {
     pub create: Option<Create>,
     /// How long the lane may hold a batch, at most.
     pub linger: Duration,
+    /// How long a partition may be blocked, while others are not, before its records are put aside.
+    pub stuck: Duration,
 }
 
 /// When PUBACK or PUBREC leaves.
@@ -421,6 +423,7 @@ impl Settings {
                 properties: Vec::new(),
                 create: None,
                 linger: Duration::from_millis(1),
+                stuck: Duration::from_secs(30),
             },
             engine: Engine {
                 cpus: vec![0],

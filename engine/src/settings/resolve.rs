@@ -125,7 +125,8 @@ fn kafka(table: &Setting<file::Kafka>, resolver: &Resolver<'_>) -> Option<Kafka>
         true => Some(None),
         false => create(&kafka.create, resolver).map(Some),
     };
-    Some(Kafka { brokers: brokers?, properties, create: create?, linger: kafka.linger.get()?.0 })
+    let (linger, stuck) = (kafka.linger.get()?.0, kafka.stuck.get()?.0);
+    Some(Kafka { brokers: brokers?, properties, create: create?, linger, stuck })
 }
 
 /// librdkafka's own opinion, which quotes the value.

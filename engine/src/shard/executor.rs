@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use fairlead_spool::disk::Real;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::{
     runtime,
@@ -24,12 +25,12 @@ use super::{
 };
 use crate::{
     kafka::{ProducerError, Topics},
-    lane::{Driver, Siding, Turn},
+    lane::{Driver, Turn},
     metrics::Metrics,
     mqtt::Session,
     ring::{Doorbell, Mesh, Port},
     settings::{Planned, Settings},
-    spool::Opened,
+    spool::Logs,
     subscriptions::Subscriptions,
 };
 
@@ -98,7 +99,7 @@ struct Start {
     subscriptions: Arc<Subscriptions>,
     control: Arc<Control>,
     port: Port,
-    log: Option<Opened>,
+    logs: Option<Logs<Real>>,
     _alive: mpsc::SyncSender<()>,
 }
 
@@ -112,7 +113,7 @@ impl Shards {
         metrics: &Arc<Metrics>,
         topics: &Arc<Topics>,
         subscriptions: &Arc<Subscriptions>,
-        logs: Option<Vec<Opened>>,
+        logs: Option<Vec<Logs<Real>>>,
     ) -> Result<Shards, ShardError> {
         let mut logs = logs.into_iter().flatten();
         let sessions = settings.plan().count();
@@ -130,7 +131,7 @@ impl Shards {
                 subscriptions: subscriptions.clone(),
                 control: control.clone(),
                 port,
-                log: logs.next(),
+                logs: logs.next(),
                 _alive: sender.clone(),
             };
             threads.push(spawn(start)?);
@@ -201,7 +202,7 @@ impl Start {
             self.settings.clone(),
             self.topics.clone(),
             self.port,
-            self.log,
+            self.logs,
             (clock::now(), clock::wall()),
         ) {
             Ok(driver) => driver,
@@ -283,6 +284,6 @@ async fn run(shard: Rc<Shard>) -> Remains {
     tally.publish(shard.metrics());
     let driver = shard.driver.borrow();
     let in_lane = driver.unreceipted() as u64;
-    let spooled = driver.siding().map_or(0, Siding::backlog);
+    let spooled = driver.backlog();
     Remains { outstanding, in_lane, spooled }
 }

@@ -79,7 +79,12 @@ impl Shard {
         let now = clock::wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         metrics.set(Gauge::SpoolOldest, usage.oldest.map_or(0, |oldest| now.saturating_sub(oldest) / 1000));
         metrics.set(Gauge::SpoolState, if usage.fenced { FENCED } else { usage.state as u64 });
+        let parked = driver.parked().map_or((0, 0), |parked| (parked.partitions().count(), parked.siding().backlog()));
+        metrics.set(Gauge::ParkedPartitions, parked.0 as u64);
+        metrics.set(Gauge::ParkedRecords, parked.1);
         let status = SpoolStatus {
+            parked: parked.0 as u64,
+            parked_records: parked.1,
             state: usage.state,
             fenced: usage.fenced,
             always: self.settings.engine.ack == Ack::Spool,

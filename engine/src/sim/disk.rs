@@ -1,6 +1,8 @@
 //! The disk of the process, and whoever runs the log's jobs: one commit, one piece of upkeep and one read at a time, each
 //! after a while.
 
+use std::collections::VecDeque;
+
 use fairlead_spool::{Commit, Name, Options, Read, Spool, Upkeep, disk::Memory};
 
 use super::{
@@ -25,6 +27,8 @@ pub(super) struct Runner {
     jobs: [Option<Job>; 3],
     /// Kinds of jobs that were started and have no event yet.
     started: Vec<usize>,
+    /// What came of jobs and was not taken yet.
+    pub(super) done: VecDeque<Done<Memory>>,
 }
 
 impl Runner {
@@ -103,6 +107,10 @@ impl Jobs<Memory> for Runner {
 
     fn read(&mut self, read: Read<Memory>) {
         self.start(2, Job::Read(read));
+    }
+
+    fn poll(&mut self) -> Option<Done<Memory>> {
+        self.done.pop_front()
     }
 }
 

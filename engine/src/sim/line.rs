@@ -22,7 +22,7 @@ use crate::{
     route::partition::partition,
     settings::{Ack, Settings},
     shard::Tally,
-    spool::Done,
+    spool::Jobs,
 };
 
 /// The Kafka topic.
@@ -34,7 +34,6 @@ pub(super) struct Line {
     pub(super) siding: Option<Siding<Memory>>,
     pub(super) producer: Producer,
     pub(super) runner: Runner,
-    pub(super) done: Vec<Done<Memory>>,
     movements: Movements,
     receipts: Vec<Receipt>,
     topics: Arc<Topics>,
@@ -61,7 +60,7 @@ impl Line {
         let topics = Arc::new(Topics::default());
         let clock = (cx.instant(), UNIX_EPOCH + Duration::from_secs(1_700_000_000) + cx.now);
         let mut lane = Lane::new(settings.kafka.linger, spooling(plan.ack), settings.engine.memory);
-        let siding = log.map(|log| Siding::new(settings, &topics, log, clock));
+        let siding = log.map(|log| Siding::new(settings, &topics, LogName::Spool, log, clock));
         if siding.as_ref().is_some_and(|siding| siding.backlog() > 0) {
             lane.drain(clock.0);
         }
@@ -70,7 +69,6 @@ impl Line {
             siding,
             producer,
             runner: Runner::default(),
-            done: Vec::new(),
             movements: Movements::default(),
             receipts: Vec::new(),
             directory: Directory::new(topics.clone(), plan.ack.spools()),
@@ -207,7 +205,7 @@ impl Line {
 
     fn poll_siding(&mut self, now: Instant) {
         let Some(siding) = &mut self.siding else { return };
-        for done in self.done.drain(..) {
+        while let Some(done) = self.runner.poll() {
             siding.handle_done(now, done, &mut self.movements);
         }
         siding.poll(now, &mut self.lane, &mut self.producer, &mut self.runner, &mut self.movements);

@@ -218,7 +218,7 @@ impl World {
             Event::Done { life, job } => {
                 if let Some(process) = self.process.as_mut().filter(|process| process.life == life) {
                     let done = process.line.runner.take(job);
-                    process.line.done.push(done);
+                    process.line.runner.done.push_back(done);
                     self.cx.wake();
                 }
             }

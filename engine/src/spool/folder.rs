@@ -1,6 +1,9 @@
 //! The spool's folder: opened once for the process, with one log for each shard.
 
-use fairlead_spool::{Log, Name, OpenError, Options, Recovery, disk::Real};
+use fairlead_spool::{
+    Log, Name, OpenError, Options, Recovery,
+    disk::{Disk, Real},
+};
 
 use crate::settings::Settings;
 
@@ -21,8 +24,17 @@ pub(crate) fn least_size(segment: u64, shards: usize) -> u64 {
     Options::least_max(segment, shards as u32)
 }
 
-/// The log of one shard, just opened.
-pub type Opened = (Log<Real>, Recovery);
+/// A log, just opened.
+pub(super) type Opened<D> = (Log<D>, Recovery);
+
+/// The logs of one shard.
+#[derive(Debug)]
+pub struct Logs<D: Disk> {
+    /// Its spool.
+    pub spool: Opened<D>,
+    /// The records of its parked partitions.
+    pub parked: Opened<D>,
+}
 
 /// The spool's limits under these settings; `None` where there is to be none.
 pub(crate) fn options(settings: &Settings) -> Option<Options> {
@@ -39,11 +51,11 @@ pub(crate) fn options(settings: &Settings) -> Option<Options> {
     })
 }
 
-/// Opens the spool, if there is to be one, and a log for each shard.
+/// Opens the spool, if there is to be one, and the logs of each shard.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open(settings: &Settings) -> Result<Option<Vec<Opened>>, OpenError> {
+pub fn open(settings: &Settings) -> Result<Option<Vec<Logs<Real>>>, OpenError> {
     let (Some(settings_spool), Some(options)) = (&settings.spool, options(settings)) else { return Ok(None) };
     let shards = settings.engine.cpus.len();
     let (spool, warnings) = fairlead_spool::Spool::open(Real, &settings_spool.dir, options)?;
@@ -52,30 +64,34 @@ pub fn open(settings: &Settings) -> Result<Option<Vec<Opened>>, OpenError> {
     }
     let mut logs = Vec::with_capacity(shards);
     for shard in 0..shards {
-        let (log, recovery) = spool.log(Name::Shard(shard as u16))?;
-        tell(shard, &recovery);
-        logs.push((log, recovery));
+        let open = |name: Name| {
+            let (log, recovery) = spool.log(name)?;
+            tell(name, &recovery);
+            Ok((log, recovery))
+        };
+        let shard = shard as u16;
+        logs.push(Logs { spool: open(Name::Shard(shard))?, parked: open(Name::Parked(shard))? });
     }
     Ok(Some(logs))
 }
 
 /// What was found, for people.
-fn tell(shard: usize, recovery: &Recovery) {
+fn tell(log: Name, recovery: &Recovery) {
     for warning in &recovery.warnings {
-        tracing::warn!(shard, "{warning}");
+        tracing::warn!(%log, "{warning}");
     }
     for gap in &recovery.gaps {
         tracing::error!(
-            shard,
+            %log,
             "records {} to {} of the spool were durable and are damaged or gone; what was left is in its folder quarantine",
             gap.first,
             gap.last
         );
     }
     if recovery.torn {
-        tracing::info!(shard, "the end of the spool was torn by a crash and is cut; it had not been acknowledged");
+        tracing::info!(%log, "the end of the spool was torn by a crash and is cut; it had not been acknowledged");
     }
     if recovery.backlog > 0 {
-        tracing::info!(shard, records = recovery.backlog, "the spool holds records for Kafka");
+        tracing::info!(%log, records = recovery.backlog, "the spool holds records for Kafka");
     }
 }

@@ -11,7 +11,7 @@ mod store;
 mod worker;
 
 pub use entry::Decoded;
-pub use folder::{Opened, open};
+pub use folder::{Logs, open};
 pub use store::{Movement, Replayed, Store};
 pub use worker::{Done, Jobs, Synced, Worker};
 pub(crate) use {

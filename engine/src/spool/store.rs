@@ -242,7 +242,13 @@ impl<D: Disk> Store<D> {
     /// Records that wait to be synced and for which no receipt has left.
     #[must_use]
     pub fn unreceipted(&self) -> usize {
-        self.waiting.iter().filter(|waiting| !waiting.ended).count()
+        self.waiting.iter().filter(|waiting| !waiting.ended && !waiting.ticket.is_stored()).count()
+    }
+
+    /// Records that wait to be synced and that lie in another log until then.
+    #[must_use]
+    pub fn arriving(&self) -> usize {
+        self.waiting.iter().filter(|waiting| !waiting.ended && waiting.ticket.is_stored()).count()
     }
 
     /// Records of the log that have not ended, synced or not.

@@ -53,6 +53,9 @@ pub trait Jobs<D: Disk> {
 
     /// Takes a read.
     fn read(&mut self, read: Read<D>);
+
+    /// The next thing that is done.
+    fn poll(&mut self) -> Option<Done<D>>;
 }
 
 /// Two threads and the ways to and from them.
@@ -65,31 +68,27 @@ pub struct Worker<D: Disk> {
 }
 
 impl<D: Disk> Worker<D> {
-    /// Starts the threads of shard `shard`. They ring its doorbell when something is done.
+    /// Starts the threads for a log of shard `shard`. They ring its doorbell when something is done.
     ///
     /// # Errors
     /// The operating system has no more threads.
-    pub fn start(shard: usize, doorbells: &Arc<[Doorbell]>) -> io::Result<Worker<D>> {
+    pub fn start(log: &str, shard: usize, doorbells: &Arc<[Doorbell]>) -> io::Result<Worker<D>> {
         let (commits, to_commit) = bounded::<Commit<D>>(1);
         let (jobs, to_do) = bounded::<Job<D>>(JOBS);
         // Each job that is under way has its place here, so a thread never waits for one.
         let (finished, done) = bounded(1 + JOBS);
-        let committer = spawn(format!("commit-{shard}"), to_commit, finished.clone(), doorbells, shard, |commit| {
-            let bytes = if commit.records() > 0 { commit.bytes() } else { 0 };
-            let start = clock::now();
-            let committed = commit.run();
-            Done::Commit(committed, Synced { bytes, took: clock::now() - start })
-        })?;
-        let other = spawn(format!("spool-{shard}"), to_do, finished, doorbells, shard, |job| match job {
+        let committer =
+            spawn(format!("{log}-sync-{shard}"), to_commit, finished.clone(), doorbells, shard, |commit| {
+                let bytes = if commit.records() > 0 { commit.bytes() } else { 0 };
+                let start = clock::now();
+                let committed = commit.run();
+                Done::Commit(committed, Synced { bytes, took: clock::now() - start })
+            })?;
+        let other = spawn(format!("{log}-{shard}"), to_do, finished, doorbells, shard, |job| match job {
             Job::Upkeep(upkeep) => Done::Upkeep(upkeep.run()),
             Job::Read(read) => Done::Read(read.run()),
         })?;
         Ok(Worker { commits: Some(commits), jobs: Some(jobs), done, threads: vec![committer, other] })
-    }
-
-    /// The next thing that is done.
-    pub fn poll(&self) -> Option<Done<D>> {
-        self.done.try_recv().ok()
     }
 }
 
@@ -104,6 +103,10 @@ impl<D: Disk> Jobs<D> for Worker<D> {
 
     fn read(&mut self, read: Read<D>) {
         send(self.jobs.as_ref(), Job::Read(read));
+    }
+
+    fn poll(&mut self) -> Option<Done<D>> {
+        self.done.try_recv().ok()
     }
 }
 

@@ -1,0 +1,159 @@
+//! Replay of the log of parked partitions: which of its records may go to the lane. A partition that is blocked is passed
+//! over, so that it never stands in the way of another; when it is free again, replay goes back for what it passed.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Instant,
+};
+
+use super::{Lane, mode::OLDEST};
+use crate::message::{LogName, TopicId};
+
+/// Records of one partition that the lane of parked partitions holds at most.
+const MOST: usize = 1024;
+
+/// A partition of a topic.
+pub(super) type Key = (TopicId, u32);
+
+/// What to do with a record that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// It goes to the lane.
+    Take,
+    /// The lane had it before, or it is read again later.
+    Pass,
+    /// It goes to the lane when there is room.
+    Wait,
+}
+
+/// What is known of one partition.
+#[derive(Debug, Default)]
+struct Place {
+    /// Its records that have not ended.
+    records: u64,
+    /// The lane had its records below this.
+    next: u64,
+    /// Its records are passed over.
+    passed: bool,
+}
+
+/// The partitions that are parked; at most as many as there are.
+#[derive(Debug)]
+pub(super) struct Passage {
+    places: HashMap<Key, Place>,
+    /// Whether the log was read through once, so that every parked partition is known.
+    pub(super) complete: bool,
+}
+
+impl Passage {
+    /// `complete` says that the log is empty.
+    pub(super) fn new(complete: bool) -> Passage {
+        Passage { places: HashMap::new(), complete }
+    }
+
+    /// Whether the partition is parked.
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.places.contains_key(&key)
+    }
+
+    /// The parked partitions, and how many of their records have not ended.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (Key, u64)> {
+        self.places.iter().map(|(key, place)| (*key, place.records))
+    }
+
+    /// Records of a partition came.
+    pub(super) fn begin(&mut self, key: Key, records: usize) {
+        self.places.entry(key).or_default().records += records as u64;
+    }
+
+    /// A record has ended. With the last one the partition is parked no longer; whether it was that.
+    pub(super) fn end(&mut self, key: Key) -> bool {
+        let Entry::Occupied(mut entry) = self.places.entry(key) else { return false };
+        entry.get_mut().records -= 1;
+        let last = entry.get().records == 0 && self.complete;
+        if last {
+            entry.remove();
+        }
+        last
+    }
+
+    /// The log and the lane are empty: what could not be read any more has ended as well.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+    }
+
+    /// What to do with a record that was read.
+    pub(super) fn step(&mut self, now: Instant, lane: &Lane, key: Key, sequence: u64) -> Step {
+        let place = self.places.entry(key).or_default();
+        if !self.complete {
+            place.records += 1;
+            return Step::Pass;
+        }
+        if sequence < place.next || place.passed {
+            return Step::Pass;
+        }
+        if lane.is_blocked(now, key) {
+            place.passed = true;
+            return Step::Pass;
+        }
+        if lane.has_held(key, MOST) { Step::Wait } else { Step::Take }
+    }
+
+    /// The lane has the record.
+    pub(super) fn taken(&mut self, key: Key, sequence: u64) {
+        self.places.entry(key).or_default().next = sequence + 1;
+    }
+
+    /// Lets the lane forget what it holds of partitions that are blocked. Whether replay has to go back for one that is
+    /// not any more.
+    pub(super) fn poll(&mut self, now: Instant, lane: &mut Lane) -> bool {
+        let mut back = false;
+        for (&key, place) in &mut self.places {
+            lane.end_wait(now, key);
+            let blocked = lane.is_blocked(now, key);
+            if blocked && let Some(first) = lane.forget_held(key) {
+                place.next = place.next.min(first);
+                place.passed = true;
+            }
+            back |= place.passed && !blocked;
+            place.passed &= blocked;
+        }
+        back
+    }
+
+    /// When a partition is to be tried again.
+    pub(super) fn poll_timeout(&self, lane: &Lane) -> Option<Instant> {
+        self.places.keys().filter_map(|key| lane.waits_until(*key)).min()
+    }
+}
+
+impl Lane {
+    /// Whether the partition can take nothing now.
+    fn is_blocked(&self, now: Instant, key: Key) -> bool {
+        let Some(place) = self.place(key) else { return false };
+        let silent = place.oldest().is_some_and(|oldest| now >= oldest + OLDEST);
+        place.shadows > 0 || silent || place.retry.until().is_some_and(|until| now < until)
+    }
+
+    fn has_held(&self, key: Key, most: usize) -> bool {
+        self.place(key).is_some_and(|place| place.held.len() >= most)
+    }
+
+    /// When a partition is tried again that refused.
+    fn waits_until(&self, key: Key) -> Option<Instant> {
+        self.place(key)?.retry.until()
+    }
+
+    fn end_wait(&mut self, now: Instant, (topic, partition): Key) {
+        self.partition(topic, partition).retry.handle_timeout(now);
+    }
+
+    /// Forgets what is held of a partition, which lies in the log. The sequence number of the first record.
+    fn forget_held(&mut self, (topic, partition): Key) -> Option<u64> {
+        let held = std::mem::take(&mut self.partition(topic, partition).held);
+        let first = held.front()?.ticket.sequence(LogName::Parked)?;
+        self.held -= held.len();
+        self.bytes -= held.iter().map(super::partition::bytes).sum::<usize>();
+        Some(first)
+    }
+}

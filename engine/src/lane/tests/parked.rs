@@ -1,0 +1,416 @@
+//! Parked partitions: the lane, its spool and what is parked, on a disk in memory, against a Kafka of which partitions
+//! stop and go.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use fairlead_spool::{Commit, Name, Options, Read, Spool, Upkeep, disk::Memory};
+use proptest::prelude::*;
+
+use super::super::{side::Side, *};
+use crate::{
+    kafka::{HoldReason, Report, Topics, Verdict},
+    message::{Outcome, Record, RouteId, Ticket, TopicId},
+    mqtt::Payload,
+    route::partition::partition,
+    settings::{Ack, Settings},
+    spool::{Done, Jobs, Logs, Movement, Synced},
+};
+
+const TOPIC: TopicId = TopicId(0);
+const PARTITIONS: u32 = 3;
+const TICK: Duration = Duration::from_millis(4);
+const STUCK: Duration = Duration::from_secs(2);
+
+/// Runs every job at once.
+#[derive(Default)]
+struct Inline(VecDeque<Done<Memory>>);
+
+impl Jobs<Memory> for Inline {
+    fn commit(&mut self, commit: Commit<Memory>) {
+        self.0.push_back(Done::Commit(commit.run(), Synced::default()));
+    }
+
+    fn upkeep(&mut self, upkeep: Upkeep<Memory>) {
+        self.0.push_back(Done::Upkeep(upkeep.run()));
+    }
+
+    fn read(&mut self, read: Read<Memory>) {
+        self.0.push_back(Done::Read(read.run()));
+    }
+
+    fn poll(&mut self) -> Option<Done<Memory>> {
+        self.0.pop_front()
+    }
+}
+
+/// One partition of the model of Kafka, with what is inside librdkafka for it.
+#[derive(Default)]
+struct Queue {
+    inside: VecDeque<Record>,
+    first: u64,
+    /// What was written, in order.
+    written: Vec<u32>,
+    state: State,
+}
+
+/// What a partition does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum State {
+    /// It confirms.
+    #[default]
+    Well,
+    /// It says nothing.
+    Silent,
+    /// It refuses for now.
+    Refuses,
+}
+
+impl Inside for Vec<Queue> {
+    fn orders(&self, _: TopicId, partition: u32) -> Range<u64> {
+        let queue = &self[partition as usize];
+        queue.first..queue.first + queue.inside.len() as u64
+    }
+
+    fn record(&self, _: TopicId, partition: u32, order: u64) -> Option<&Record> {
+        let queue = &self[partition as usize];
+        queue.inside.get(order.checked_sub(queue.first)? as usize)
+    }
+
+    fn set_ticket(&mut self, _: TopicId, partition: u32, order: u64, ticket: Ticket) {
+        let queue = &mut self[partition as usize];
+        let place = (order - queue.first) as usize;
+        queue.inside[place].ticket = ticket;
+    }
+}
+
+struct World {
+    lane: Lane,
+    side: Side<Memory, Inline>,
+    now: Instant,
+    kafka: Vec<Queue>,
+    /// Keys by their partition, and how often each was used.
+    keys: BTreeMap<u32, String>,
+    sent: Vec<u32>,
+    next: u32,
+    acknowledged: BTreeSet<u32>,
+    /// Records that the spool answers for.
+    pending: i64,
+    disk: Memory,
+    settings: Settings,
+    topics: Arc<Topics>,
+}
+
+fn open(disk: &Memory) -> Logs<Memory> {
+    let options = Options { max: 64 << 20, min_free: 0, segment: 1 << 20, group: 64 << 10, record: 1 << 16, shards: 1 };
+    let (spool, _) = Spool::open(disk.clone(), "/spool", options).unwrap();
+    Logs { spool: spool.log(Name::Shard(0)).unwrap(), parked: spool.log(Name::Parked(0)).unwrap() }
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "an Instant to start from; virtual time from here on")]
+    fn new() -> World {
+        let mut settings = Settings::minimal("127.0.0.1:1");
+        settings.engine.ack = Ack::Durable;
+        settings.kafka.stuck = STUCK;
+        let topics = Arc::new(Topics::default());
+        topics.publish("ais", PARTITIONS).unwrap();
+        let (now, disk) = (Instant::now(), Memory::new());
+        let keys = (0..100).map(|key: u32| (partition(key.to_string().as_bytes(), PARTITIONS), key.to_string()));
+        let (lane, side) = World::start(&settings, &topics, &disk, now);
+        World {
+            lane,
+            side,
+            now,
+            kafka: (0..PARTITIONS).map(|_| Queue::default()).collect(),
+            keys: keys.collect(),
+            sent: vec![0; PARTITIONS as usize],
+            next: 0,
+            acknowledged: BTreeSet::new(),
+            pending: 0,
+            disk,
+            settings,
+            topics,
+        }
+    }
+
+    fn start(settings: &Settings, topics: &Arc<Topics>, disk: &Memory, now: Instant) -> (Lane, Side<Memory, Inline>) {
+        let mut lane = Lane::new(settings.kafka.linger, Spooling::Outage, settings.engine.memory);
+        let jobs = [Inline::default(), Inline::default()];
+        let clock = (now, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let side = Side::new(settings, topics, open(disk), jobs, clock);
+        if side.backlog() > 0 {
+            lane.drain(now);
+        }
+        (lane, side)
+    }
+
+    /// The process ends between two turns and another begins.
+    fn restart(&mut self) {
+        let (settings, topics, now) = (&self.settings, &self.topics, self.now);
+        // The lock and the files are free once the old one is gone.
+        drop(std::mem::replace(&mut self.side, World::start(settings, topics, &Memory::new(), now).1));
+        (self.lane, self.side) = World::start(settings, topics, &self.disk, now);
+        self.kafka.iter_mut().for_each(|queue| queue.inside.clear());
+        self.pending = 0;
+    }
+
+    /// A message for a partition. Its value is its number there.
+    fn publish(&mut self, partition: u32, count: u32) {
+        for _ in 0..count {
+            let number = &mut self.sent[partition as usize];
+            let ticket = Ticket::new(0, 0, 0, self.next);
+            self.next += 1;
+            let key = Some(Payload::from(self.keys[&partition].clone()));
+            let value = Some(Payload::from(number.to_string()));
+            *number += 1;
+            let route = RouteId(0);
+            let record = Record { ticket, topic: TOPIC, route, partition, key, value, mqtt_topic: None, extra: None };
+            self.lane.handle_record(self.now, record);
+        }
+        self.lane.handle_saturated(self.now);
+    }
+
+    /// One turn, as the driver has it.
+    fn turn(&mut self) {
+        self.now += TICK;
+        if self.lane.handle_timeout(self.now).is_some() {
+            self.side.siding.rewind();
+        }
+        self.report();
+        let mut turn = Turn::default();
+        let acknowledged = &mut self.acknowledged;
+        self.side.poll(self.now, &mut self.lane, &mut self.kafka, &mut turn, |receipt, _| {
+            assert!(acknowledged.insert(receipt.ticket.position()), "two receipts for one message");
+        });
+        for (_, movement) in turn.ledger {
+            self.pending += match movement {
+                Movement::Taken | Movement::Recovered => 1,
+                Movement::Ended(_) => -1,
+            };
+        }
+        self.send();
+    }
+
+    fn send(&mut self) {
+        if self.lane.is_due(self.now) {
+            while let Some(ready) = self.lane.poll_ready(self.now) {
+                let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
+                if self.side.parked.contains(topic, partition) {
+                    let (count, bytes) = self.side.take_records(self.now, ready);
+                    self.lane.handle_parked(count, bytes);
+                } else {
+                    self.kafka[partition as usize].inside.extend(ready.records.drain(..most));
+                    self.lane.handle_produced(self.now, topic, partition, most);
+                }
+            }
+        }
+        if self.side.parked.is_due(self.now) {
+            while let Some(ready) = self.side.parked.poll_ready(self.now) {
+                let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
+                self.kafka[partition as usize].inside.extend(ready.records.drain(..most));
+                self.side.parked.handle_produced(self.now, topic, partition, most);
+            }
+        }
+    }
+
+    /// Kafka does what each partition does now.
+    fn report(&mut self) {
+        for partition in 0..PARTITIONS as usize {
+            let verdict = match self.kafka[partition].state {
+                State::Silent => continue,
+                State::Well => Verdict::Delivered,
+                State::Refuses => Verdict::Hold(HoldReason::Unavailable),
+            };
+            while let Some(record) = self.kafka[partition].inside.pop_front() {
+                let queue = &mut self.kafka[partition];
+                let order = queue.first;
+                queue.first += 1;
+                if verdict == Verdict::Delivered {
+                    queue
+                        .written
+                        .push(String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap());
+                }
+                let receipt = self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict });
+                if let Some(receipt) = receipt.and_then(|receipt| self.side.end(receipt)) {
+                    assert_eq!(receipt.outcome, Outcome::Delivered);
+                    assert!(self.acknowledged.insert(receipt.ticket.position()));
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.turn();
+        }
+    }
+
+    fn is_parked(&self, partition: u32) -> bool {
+        self.side.parked.contains(TOPIC, partition)
+    }
+
+    /// All is well from now on: everything drains, and the line is straight.
+    fn settle(&mut self) {
+        self.kafka.iter_mut().for_each(|queue| queue.state = State::Well);
+        for _ in 0..20_000 {
+            self.turn();
+            let empty = self.lane.is_empty() && self.side.parked.lane().is_empty() && self.side.backlog() == 0;
+            if empty && self.lane.mode() == Mode::Direct && self.side.parked.partitions().next().is_none() {
+                assert_eq!((self.lane.bytes, self.lane.held, self.lane.in_flight, self.lane.shadows), (0, 0, 0, 0));
+                assert_eq!(self.pending, 0, "the ledger");
+                return;
+            }
+        }
+        let parked: Vec<_> = self.side.parked.partitions().collect();
+        panic!(
+            "no rest: {:?}, {} in the lane, {} parked in the lane, backlog {}, parked {parked:?}",
+            self.lane.mode(),
+            self.lane.len(),
+            self.side.parked.lane().len(),
+            self.side.backlog(),
+        );
+    }
+
+    /// The process ends once every message is acknowledged; what is not would come again from its broker.
+    fn end_and_restart(&mut self) {
+        for _ in 0..2_500 {
+            if self.acknowledged.len() == self.next as usize {
+                return self.restart();
+            }
+            self.turn();
+        }
+        panic!("{} of {} messages are acknowledged", self.acknowledged.len(), self.next);
+    }
+
+    fn assert_written_once_in_order(&self) {
+        for (partition, queue) in self.kafka.iter().enumerate() {
+            let wrong = queue.written.iter().zip(0..).find(|(number, expected)| *number != expected);
+            assert_eq!((wrong, queue.written.len()), (None, self.sent[partition] as usize), "partition {partition}");
+        }
+        assert_eq!(self.acknowledged.len(), self.next as usize);
+    }
+
+    /// First occurrences are in order, and nothing is missing.
+    fn assert_first_written_in_order(&self) {
+        for (partition, queue) in self.kafka.iter().enumerate() {
+            let mut next = 0;
+            for number in &queue.written {
+                assert!(*number <= next, "partition {partition}: {number} before {next}");
+                next = next.max(number + 1);
+            }
+            assert_eq!(next, self.sent[partition], "partition {partition}");
+        }
+    }
+}
+
+/// A partition without a leader: after `stuck` its neighbours are on the straight line again and wait for nothing.
+fn a_stuck_partition_is_parked(state: State) -> World {
+    let mut world = World::new();
+    world.kafka[1].state = state;
+    for _ in 0..2 * STUCK.as_millis() / TICK.as_millis() + 100 {
+        (0..PARTITIONS).for_each(|partition| world.publish(partition, 5));
+        world.turn();
+    }
+    assert!(world.is_parked(1) && !world.is_parked(0) && !world.is_parked(2));
+    assert_eq!(world.lane.mode(), Mode::Direct, "the others are on the straight line");
+    for _ in 0..200 {
+        (0..PARTITIONS).for_each(|partition| world.publish(partition, 5));
+        world.turn();
+        for healthy in [0, 2] {
+            let behind = world.sent[healthy] as usize - world.kafka[healthy].written.len();
+            assert!(behind <= 15, "partition {healthy} waits: {behind} behind");
+        }
+    }
+    assert_eq!(world.lane.mode(), Mode::Direct);
+    assert_eq!(world.side.siding.backlog(), 0, "it does not pin the spool");
+    assert!(world.kafka[1].written.is_empty());
+    world
+}
+
+#[test]
+fn a_silent_partition_is_parked_and_comes_back_in_order() {
+    let mut world = a_stuck_partition_is_parked(State::Silent);
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
+#[test]
+fn a_partition_that_refuses_is_parked_and_comes_back_in_order() {
+    let mut world = a_stuck_partition_is_parked(State::Refuses);
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
+#[test]
+fn a_restart_knows_what_is_parked_before_anything_new_goes() {
+    let mut world = a_stuck_partition_is_parked(State::Refuses);
+    world.end_and_restart();
+    for _ in 0..100 {
+        (0..PARTITIONS).for_each(|partition| world.publish(partition, 5));
+        world.turn();
+    }
+    assert!(world.is_parked(1));
+    world.settle();
+    world.assert_first_written_in_order();
+}
+
+#[test]
+fn of_two_parked_partitions_each_comes_back_by_itself() {
+    let mut world = a_stuck_partition_is_parked(State::Silent);
+    world.kafka[2].state = State::Refuses;
+    for _ in 0..1_500 {
+        (0..PARTITIONS).for_each(|partition| world.publish(partition, 20));
+        world.turn();
+    }
+    assert!(world.is_parked(1) && world.is_parked(2));
+    world.kafka[2].state = State::Well;
+    world.pass(Duration::from_secs(20));
+    assert!(world.is_parked(1) && !world.is_parked(2), "{:?}", world.side.parked.partitions().collect::<Vec<_>>());
+    assert_eq!(world.kafka[2].written.len(), world.sent[2] as usize);
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Publish(u32, u32),
+    Pass(u64),
+    Turn(u32, State),
+    Restart,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let state = prop_oneof![Just(State::Well), Just(State::Well), Just(State::Silent), Just(State::Refuses)];
+    prop_oneof![
+        8 => (0..PARTITIONS, 1_u32..40).prop_map(|(partition, count)| Operation::Publish(partition, count)),
+        4 => prop_oneof![20_u64..100, Just(300), Just(1_000), Just(3_000)].prop_map(Operation::Pass),
+        4 => (0..PARTITIONS, state).prop_map(|(partition, state)| Operation::Turn(partition, state)),
+        1 => Just(Operation::Restart),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn order_is_kept_and_nothing_is_lost(operations in prop::collection::vec(operation(), 1..80)) {
+        let (mut world, mut restarted) = (World::new(), false);
+        for operation in operations {
+            match operation {
+                Operation::Publish(partition, count) => world.publish(partition, count),
+                Operation::Pass(time) => world.pass(Duration::from_millis(time)),
+                Operation::Turn(partition, state) => world.kafka[partition as usize].state = state,
+                Operation::Restart => {
+                    world.end_and_restart();
+                    restarted = true;
+                }
+            }
+        }
+        world.settle();
+        if restarted { world.assert_first_written_in_order() } else { world.assert_written_once_in_order() }
+    }
+}
