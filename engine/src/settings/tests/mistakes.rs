@@ -263,7 +263,7 @@ const KAFKA: &[Case] = &[
     ),
     ("[kafka]", "create = true", "10: kafka.create: found true; write a table, such as `[kafka.create]`"),
     ("[kafka]", "linger = 1", r#"10: kafka.linger: the time 1 has no unit; write "1s", or a time such as "7d""#),
-    ("[kafka]", r#"stuck = "10ms""#, r#"6: kafka.stuck: "10ms" is out of range; write a time from 1s to 1h"#),
+    ("[kafka]", r#"stuck = "10ms""#, r#"9: kafka.stuck: "10ms" is out of range; write a time from 1s to 1h"#),
     ("[kafka]", r#"linger = "101ms""#, r#"10: kafka.linger: "101ms" is out of range; write a time from 0s to 100ms"#),
 ];
 
