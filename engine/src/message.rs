@@ -27,10 +27,14 @@ pub enum LogName {
     Spool,
     /// Its log of parked partitions.
     Parked,
+    /// A log of an earlier process that had another number of shards.
+    Older,
 }
 
-/// Number of bits of a [`Ticket`] that hold the sequence number in a log; the bit above says which log.
-const SEQUENCE_BITS: u32 = 64 - SHARD_BITS - 1;
+/// Number of bits of a [`Ticket`] that say in which log a record lies.
+const LOG_BITS: u32 = 2;
+/// Number of bits of a [`Ticket`] that hold the sequence number there.
+const SEQUENCE_BITS: u32 = 64 - SHARD_BITS - LOG_BITS;
 
 /// Which PUBLISH a record came from: shard, session slot, session generation and position in the session's
 /// window, so that nothing has to be looked up when its receipt comes back. A record that lies in a log carries its
@@ -86,8 +90,14 @@ impl Ticket {
     /// The sequence number in that log, for a record that lies there.
     #[must_use]
     pub fn sequence(self, log: LogName) -> Option<u64> {
-        let tag = (SPOOL as u64) << 1 | log as u64;
+        let tag = (SPOOL as u64) << LOG_BITS | log as u64;
         (self.0 >> SEQUENCE_BITS == tag).then_some(self.0 & ((1 << SEQUENCE_BITS) - 1))
+    }
+
+    /// Whether a lane whose log is `log` would read the record again: it lies there, or where only that lane reads.
+    #[must_use]
+    pub fn is_read_by(self, log: LogName) -> bool {
+        self.sequence(log).is_some() || (log == LogName::Spool && self.sequence(LogName::Older).is_some())
     }
 
     /// Whether the record lies in a log: its session has its receipt, or gets it when the log is synced.
@@ -303,8 +313,8 @@ mod tests {
                 && ticket.sequence(LogName::Parked).is_none()
         );
         for (log, other) in [(LogName::Spool, LogName::Parked), (LogName::Parked, LogName::Spool)] {
-            let stored = Ticket::stored(log, (1 << 55) - 1);
-            assert_eq!((stored.sequence(log), stored.sequence(other)), (Some((1 << 55) - 1), None));
+            let stored = Ticket::stored(log, (1 << 54) - 1);
+            assert_eq!((stored.sequence(log), stored.sequence(other)), (Some((1 << 54) - 1), None));
             assert!(stored.is_stored());
         }
     }

@@ -53,7 +53,7 @@ pub struct Log<D: Disk> {
     pub(crate) ready: Option<Open<D>>,
     /// Where the active segment's next group starts, also while its file travels; `None` without an active segment.
     tail: Option<u64>,
-    committing: bool,
+    pub(crate) committing: bool,
     failures: u32,
     pub(crate) fenced: bool,
     /// The last attempt to prepare a segment met a limit.

@@ -312,6 +312,7 @@ impl<D: Disk> Opening<D> {
                 make_at: None,
                 rest_until: None,
                 busy: false,
+                retired: false,
             },
         }
     }

@@ -156,6 +156,26 @@ impl<D: Disk> Spool<D> {
         recover(Arc::clone(&self.shared), name, ledger)
     }
 
+    /// Removes a log that holds nothing, with its folder. It must not be open.
+    ///
+    /// # Errors
+    /// See [`OpenError::Io`]. What is left of it holds nothing either.
+    pub fn discard(&self, name: Name) -> Result<(), OpenError> {
+        let Shared { disk, root, usages, .. } = &*self.shared;
+        let usages = usages.lock().expect("no holder of this lock panics");
+        assert!(usages.iter().all(|(open, _)| *open != name), "{name} is open");
+        let folder = self.shared.folder(name);
+        let mut files = disk.list(&folder).map_err(io_error("list", &folder))?;
+        // The cursor goes last: without it what is left would count as not delivered.
+        files.sort_by_key(|file| named(file) == Named::Cursor);
+        for file in files.iter().map(|file| folder.join(file)) {
+            disk.remove(&file).map_err(io_error("remove", &file))?;
+            disk.sync_folder(&folder).map_err(io_error("sync the folder", &folder))?;
+        }
+        disk.remove_folder(&folder).map_err(io_error("remove", &folder))?;
+        disk.sync_folder(root).map_err(io_error("sync the folder", root))
+    }
+
     /// The logs that existed when the spool was opened; a former run may have had more shards.
     pub fn names(&self) -> &[Name] {
         &self.names

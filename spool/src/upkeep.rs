@@ -61,6 +61,8 @@ pub(crate) struct Plan<D: Disk> {
     pub(crate) make_at: Option<Instant>,
     pub(crate) rest_until: Option<Instant>,
     pub(crate) busy: bool,
+    /// Nothing new comes: no spare segments.
+    pub(crate) retired: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -118,7 +120,7 @@ impl<D: Disk> Log<D> {
 
     fn spare(&mut self) -> Option<Task<D>> {
         let size = self.shared.options.segment;
-        if self.upkeep.free.len() >= SPARES || self.fenced || self.blocked || !self.take(size) {
+        if self.upkeep.retired || self.upkeep.free.len() >= SPARES || self.fenced || self.blocked || !self.take(size) {
             return None;
         }
         Some(Task::Spare { id: self.id(), size })
@@ -150,6 +152,16 @@ impl<D: Disk> Log<D> {
             self.shared.budget.give(self.upkeep.occupied - needed);
             self.upkeep.occupied = needed;
         }
+    }
+
+    /// Nothing new will be appended: no more spare segments are made.
+    pub fn retire(&mut self) {
+        self.upkeep.retired = true;
+    }
+
+    /// Whether no job is under way but reads.
+    pub fn is_idle(&self) -> bool {
+        !self.committing && !self.upkeep.busy
     }
 
     /// Asks for the cursor to be written with the next piece of upkeep, however little was delivered since.

@@ -92,6 +92,47 @@ fn what_the_spool_acknowledged_survives_kills_and_an_outage() {
     println!("acknowledged {}, duplicates {}", report["acknowledged"], report["duplicates"]);
 }
 
+/// Each process has another number of shards, and finds a backlog of the one before.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn another_number_of_shards_drains_what_the_old_ones_left_before_anything_new() {
+    let kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "600", "--rate", "20000"]);
+    let config = |cpus: &str| {
+        let config = config_with(firehose.url(), &kafka, "ais", "durable");
+        config.engine(&format!("cpus = {cpus}\nack = \"durable\""))
+    };
+    let (two, one) = (config("[0, 1]"), config("[0]"));
+    let mut bridge = Fairlead::start(&two);
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    for next in [&one, &two, &two, &one] {
+        kafka.freeze();
+        let before = bridge.metric("fairlead_spool_appended_records_total", &[]);
+        bridge.wait_metric("fairlead_spool_appended_records_total", &[], before + 20_000.0, LIMIT);
+        bridge.process().kill();
+        bridge.restart_with(next);
+        // What is new is taken although nothing drains.
+        bridge.wait_metric("fairlead_spool_appended_records_total", &[], 10_000.0, LIMIT);
+        kafka.thaw();
+        bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    }
+    let result = firehose.stop(LIMIT);
+    assert_eq!((&result["acks_out_of_order"], &result["acks_unknown"]), (&0.into(), &0.into()));
+    wait_drained(&bridge);
+    bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, LIMIT);
+    assert_eq!(bridge.stop(Duration::from_secs(60)), 0);
+    let report = firehose.verify_acknowledged(&kafka, "ais");
+    println!("acknowledged {}, duplicates {}", report["acknowledged"], report["duplicates"]);
+    // The next process with the same number finds nothing of the older ones.
+    bridge.restart();
+    bridge.wait_metric("fairlead_lane_mode", &[], 0.0, LIMIT);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    let logs = std::fs::read_dir(bridge.folder().join("fairlead/spool")).expect("the spool's folder");
+    let shards = logs.filter(|log| log.as_ref().unwrap().file_name().to_string_lossy().starts_with("shard-"));
+    assert_eq!(shards.count(), 1);
+}
+
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn stop_while_kafka_is_away_leaves_everything_in_the_spool_acknowledged() {

@@ -75,7 +75,7 @@ impl Driver {
         let start = |log| Worker::start(log, port.shard(), port.doorbells());
         let side = match logs {
             Some(logs) => {
-                let jobs = start("spool").and_then(|spool| Ok([spool, start("parked")?]));
+                let jobs = start("spool").and_then(|spool| Ok([spool, start("parked")?, start("older")?]));
                 let jobs = jobs.map_err(|error| ProducerError::Start(error.to_string()))?;
                 Some(Side::new(&settings, &topics, logs, jobs, clock))
             }
@@ -224,7 +224,7 @@ impl Driver {
         turn.mode = self.lane.handle_timeout(now);
         // What replay has read and not handed to the lane is read again.
         if let (Some(_), Some(side)) = (turn.mode, &mut self.side) {
-            side.siding.rewind();
+            side.rewind();
         }
         self.take_reports(now, turn);
         self.poll_side(now, turn);

@@ -143,7 +143,7 @@ impl Lane {
 
     /// Takes a record that replay has read; its ticket is that of the spool.
     pub fn handle_replayed(&mut self, now: Instant, record: Record) {
-        debug_assert!(record.ticket.sequence(self.log).is_some());
+        debug_assert!(record.ticket.is_read_by(self.log));
         self.hold(now, record);
     }
 
@@ -250,7 +250,7 @@ impl Lane {
         let (full, shadows) = (place.is_busy(), place.shadows);
         let handed_over = place.reported();
         // The spool has it, and replay sends it again.
-        let replayed = report.record.ticket.sequence(log).is_some() && shadows > 0;
+        let replayed = report.record.ticket.is_read_by(log) && shadows > 0;
         let settled = place.retry.settle(now, report, replayed);
         let kept = usize::from(matches!(settled, Settled::Kept));
         let requeued = place.requeue(now, log);

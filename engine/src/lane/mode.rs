@@ -22,7 +22,7 @@ use super::{
     lane::{BATCH, LIMIT},
     partition::bytes,
 };
-use crate::message::{TopicId, UNPLACED};
+use crate::message::{Ticket, TopicId, UNPLACED};
 
 /// Nothing was confirmed for so long while a session may not send more: Kafka is away.
 pub const SPILL_AFTER: Duration = Duration::from_millis(25);
@@ -166,7 +166,6 @@ impl Lane {
     pub fn wants_replay(&self) -> bool {
         matches!(self.mode, Mode::Draining { .. })
             && !self.stopping
-            && !self.waits
             && self.bytes < self.memory / REPLAY_SHARE
             && self.held < BATCH
     }
@@ -177,12 +176,11 @@ impl Lane {
     }
 
     /// Lets go of the records held of a partition that have ended.
-    pub fn let_go(&mut self, now: Instant, topic: TopicId, partition: u32, has_ended: impl Fn(u64) -> bool) {
-        let log = self.log;
+    pub fn let_go(&mut self, now: Instant, topic: TopicId, partition: u32, has_ended: impl Fn(Ticket) -> bool) {
         let place = self.partition(topic, partition);
         let (before, mut gone) = (place.held.len(), 0);
         place.held.retain(|record| {
-            let ended = record.ticket.sequence(log).is_some_and(&has_ended);
+            let ended = has_ended(record.ticket);
             gone += if ended { bytes(record) } else { 0 };
             !ended
         });

@@ -85,7 +85,7 @@ impl<D: Disk> Parked<D> {
 
     /// Takes the partitions of `from` that are stuck. `moved` gets the ticket of each record.
     pub fn take_stuck(&mut self, now: Instant, from: &mut Lane, inside: &impl Inside, mut moved: impl FnMut(Ticket)) {
-        if now < self.look_at || !self.is_complete() {
+        if now < self.look_at || from.waits {
             return;
         }
         self.look_at = now + super::mode::LOOK;
@@ -213,7 +213,7 @@ impl Lane {
         let confirmed_at = self.confirmed_at.filter(|at| now < *at + LEAST)?;
         let patience = match self.mode {
             Mode::Spilling { .. } => return None,
-            Mode::Draining { .. } if !self.stopping && !self.waits && !self.wants_replay() => LEAST.min(stuck),
+            Mode::Draining { .. } if !self.stopping && !self.wants_replay() => LEAST.min(stuck),
             Mode::Draining { .. } | Mode::Direct => stuck,
         };
         let mut stuck = self.partitions().filter(|(_, _, place)| {

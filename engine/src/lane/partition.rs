@@ -122,7 +122,7 @@ impl Partition {
             return requeued;
         }
         for record in self.retry.take_failed(now).rev() {
-            if self.sweeping && record.ticket.sequence(log).is_none() {
+            if self.sweeping && !record.ticket.is_read_by(log) {
                 requeued.unswept += 1;
                 self.unswept.push_front(record);
             } else {
@@ -141,7 +141,7 @@ impl Partition {
         self.swept = 0;
         self.shadows = self.in_flight;
         self.retry.forget_stored(log);
-        self.unswept.extend(self.held.drain(..).filter(|record| record.ticket.sequence(log).is_none()));
+        self.unswept.extend(self.held.drain(..).filter(|record| !record.ticket.is_read_by(log)));
         self.sweeping = !self.is_empty();
     }
 

@@ -131,7 +131,7 @@ impl Retry {
 
     /// Lets go of what lies in the spool: replay reads it again.
     pub(super) fn forget_stored(&mut self, log: LogName) {
-        self.failed.retain(|_, record| record.ticket.sequence(log).is_none());
+        self.failed.retain(|_, record| !record.ticket.is_read_by(log));
     }
 
     /// What failed, in order of production, to be put in front of what waits; call it when the last report is in.

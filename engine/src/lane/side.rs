@@ -1,18 +1,20 @@
-//! What a shard has beside its line: the spool, and the parked partitions.
+//! What a shard has beside its line: the spool, the parked partitions, and what earlier processes with another number of
+//! shards have left.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use fairlead_spool::disk::Disk;
 
-use super::{Inside, Lane, Parked, Ready, Siding, driver::Turn, siding::Movements};
+use super::{Inside, Lane, Parked, Ready, Siding, driver::Turn, mode::LOOK, siding::Movements};
 use crate::{
     kafka::{Report, Topics},
     message::{LogName, Receipt},
     settings::Settings,
-    spool::{Jobs, Logs},
+    spool::{Generations, Jobs, Logs, Older},
 };
 
 /// Whoever runs a log's jobs, and what the log has to say.
@@ -28,8 +30,14 @@ pub(super) struct Side<D: Disk, J> {
     // Those who run the jobs before the logs, because their end waits for what is under way.
     desk: Desk<J>,
     parked_desk: Desk<J>,
+    older_desk: Desk<J>,
     pub(super) siding: Siding<D>,
     pub(super) parked: Parked<D>,
+    /// Logs of older generations, with their number.
+    older: VecDeque<(usize, Siding<D>)>,
+    generations: Arc<Generations>,
+    /// When to look whether the other shards have drained theirs.
+    look_at: Option<Instant>,
 }
 
 impl<D: Disk, J: Jobs<D>> Side<D, J> {
@@ -38,12 +46,21 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         settings: &Settings,
         topics: &Arc<Topics>,
         logs: Logs<D>,
-        [jobs, parked_jobs]: [J; 2],
+        jobs: [J; 3],
         clock: (Instant, SystemTime),
     ) -> Side<D, J> {
+        let Older { logs: older, generations } = logs.older;
+        let older = older
+            .into_iter()
+            .map(|(generation, log)| (generation, Siding::new(settings, topics, LogName::Older, log, clock)));
+        let [desk, parked_desk, older_desk] = jobs.map(|jobs| Desk { jobs, movements: Movements::default() });
         Side {
-            desk: Desk { jobs, movements: Movements::default() },
-            parked_desk: Desk { jobs: parked_jobs, movements: Movements::default() },
+            desk,
+            parked_desk,
+            older_desk,
+            older: older.collect(),
+            generations,
+            look_at: None,
             siding: Siding::new(settings, topics, LogName::Spool, logs.spool, clock),
             parked: Parked::new(settings, topics, logs.parked, clock),
         }
@@ -51,7 +68,8 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
 
     /// Records in the logs that wait for Kafka. One that is on its way from one log to the other counts once.
     pub(super) fn backlog(&self) -> u64 {
-        self.siding.backlog() + self.parked.siding().backlog() - self.parked.siding().arriving()
+        let older: u64 = self.older.iter().map(|(_, siding)| siding.backlog()).sum();
+        older + self.siding.backlog() + self.parked.siding().backlog() - self.parked.siding().arriving()
     }
 
     /// Takes a delivery report for the lane or for a parked partition. The receipt, where a session waits for it.
@@ -74,6 +92,11 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
             self.siding.handle_ended(sequence, receipt, &mut self.desk.movements);
         } else if let Some(sequence) = receipt.ticket.sequence(LogName::Parked) {
             self.parked.handle_ended(sequence, receipt, &mut self.parked_desk.movements);
+        } else if let Some(sequence) = receipt.ticket.sequence(LogName::Older) {
+            let oldest = self.older.front_mut();
+            oldest
+                .into_iter()
+                .for_each(|(_, siding)| siding.handle_ended(sequence, receipt, &mut self.older_desk.movements));
         } else {
             return Some(receipt);
         }
@@ -102,7 +125,10 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
             deliver(receipt, &mut turn.receipts);
         }
         self.parked_desk.movements.receipts = receipts;
-        lane.set_waiting(!self.parked.is_complete());
+        self.poll_older(now, lane, inside, turn);
+        let older = self.generations.current().is_some();
+        self.look_at = older.then_some(now + LOOK);
+        lane.set_waiting(older || !self.parked.is_complete());
 
         let Desk { jobs, movements } = &mut self.desk;
         while let Some(done) = jobs.poll() {
@@ -114,14 +140,42 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         movements.receipts.drain(..).for_each(|receipt| deliver(receipt, &mut turn.receipts));
     }
 
+    /// Drains the oldest log of the oldest generation; the next generation waits until every shard has drained this one.
+    fn poll_older(&mut self, now: Instant, lane: &mut Lane, inside: &mut impl Inside, turn: &mut Turn) {
+        let Some((generation, siding)) = self.older.front_mut() else { return };
+        if self.generations.current() != Some(*generation) || !self.parked.is_complete() {
+            return;
+        }
+        let Desk { jobs, movements } = &mut self.older_desk;
+        while let Some(done) = jobs.poll() {
+            siding.handle_done(now, done, movements);
+        }
+        siding.poll(now, lane, inside, jobs, movements);
+        turn.ledger.append(&mut movements.ledger);
+        turn.synced.append(&mut movements.synced);
+        if siding.backlog() == 0 && siding.is_settled() && siding.is_idle() {
+            self.generations.drained(*generation);
+            self.older.pop_front();
+        }
+    }
+
+    /// Replay begins again at the oldest record that has not ended.
+    pub(super) fn rewind(&mut self) {
+        self.siding.rewind();
+        self.older.iter_mut().for_each(|(_, siding)| siding.rewind());
+    }
+
     /// When to poll again although nothing came; `busy` says that the lane has records.
     pub(super) fn poll_timeout(&self, busy: bool) -> Option<Instant> {
-        self.siding.poll_timeout().into_iter().chain(self.parked.poll_timeout(busy)).min()
+        let older = self.older.front().and_then(|(_, siding)| siding.poll_timeout());
+        let waits = self.look_at.into_iter().chain(older);
+        self.siding.poll_timeout().into_iter().chain(self.parked.poll_timeout(busy)).chain(waits).min()
     }
 
     /// Whether nothing here would be lost.
     pub(super) fn is_settled(&self) -> bool {
-        self.siding.is_settled() && self.parked.is_settled()
+        let older = self.older.front().is_none_or(|(_, siding)| siding.is_settled());
+        older && self.siding.is_settled() && self.parked.is_settled()
     }
 
     /// Records whose sessions wait for a receipt.
@@ -134,11 +188,13 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
     pub(super) fn stop(&mut self) {
         self.siding.stop();
         self.parked.stop();
+        self.older.iter_mut().for_each(|(_, siding)| siding.stop());
     }
 
     /// Brings the clock of the records up to date.
     pub(super) fn set_clock(&mut self, now: Instant, wall: SystemTime) {
         self.siding.set_clock(now, wall);
         self.parked.set_clock(now, wall);
+        self.older.iter_mut().for_each(|(_, siding)| siding.set_clock(now, wall));
     }
 }

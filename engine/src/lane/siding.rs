@@ -88,13 +88,16 @@ impl<D: Disk> Siding<D> {
         settings: &Settings,
         topics: &Arc<Topics>,
         name: LogName,
-        (log, recovery): (Log<D>, Recovery),
+        (mut log, recovery): (Log<D>, Recovery),
         clock: (Instant, SystemTime),
     ) -> Siding<D> {
         let label = |route: &crate::settings::Route| {
             let source = route.source.map_or("", |source| settings.sources[source].name.as_str());
             fingerprint(&format!("{source} {}", route.from.as_mqtt()))
         };
+        if name == LogName::Older {
+            log.retire();
+        }
         let rate = settings.spool.as_ref().and_then(|spool| spool.drain_rate);
         Siding {
             store: Store::new(log, &recovery),
@@ -155,6 +158,11 @@ impl<D: Disk> Siding<D> {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.store.backlog()
+    }
+
+    /// Whether a record lies in this log and has ended.
+    fn has_ended(&self, ticket: Ticket) -> bool {
+        ticket.sequence(self.log).is_some_and(|sequence| self.store.has_ended(sequence))
     }
 
     /// Records appended that another log answers for until they are synced.
@@ -222,6 +230,11 @@ impl<D: Disk> Siding<D> {
         self.passage.as_mut().is_some_and(|passage| passage.end(key))
     }
 
+    /// Whether no job is under way: the log may be closed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.replayed.is_empty() && self.store.is_idle()
+    }
+
     /// When to poll again although nothing came, with what the parked partitions wait for.
     pub(super) fn timeout(&self, lane: &Lane) -> Option<Instant> {
         let retry = self.passage.as_ref().and_then(|passage| passage.poll_timeout(lane));
@@ -250,7 +263,9 @@ impl<D: Disk> Siding<D> {
         jobs: &mut impl Jobs<D>,
         moves: &mut Movements,
     ) {
-        self.append(now, lane, inside);
+        if self.log != LogName::Older {
+            self.append(now, lane, inside);
+        }
         while let Some(receipt) = self.store.poll_receipt() {
             // What came from another log is known to the ledger.
             if !receipt.ticket.is_stored() {
@@ -259,11 +274,14 @@ impl<D: Disk> Siding<D> {
             moves.receipts.push(receipt);
         }
         self.poll_passage(now, lane);
-        self.replay(now, lane, jobs, moves);
-        while let Some((topic, partition)) = lane.poll_unshadowed() {
-            lane.let_go(now, topic, partition, |sequence| self.store.has_ended(sequence));
+        let waits = self.log == LogName::Spool && lane.waits;
+        if !waits {
+            self.replay(now, lane, jobs, moves);
         }
-        if self.passage.is_none() {
+        while let Some((topic, partition)) = lane.poll_unshadowed() {
+            lane.let_go(now, topic, partition, |ticket| self.has_ended(ticket));
+        }
+        if self.log == LogName::Spool {
             lane.handle_progress(now, self.store.unread() + self.replayed.len() as u64);
         }
         if let Some(commit) = self.store.poll_commit(now) {

@@ -72,8 +72,7 @@ impl Lane {
                 self.failed -= 1;
                 order = order.max(at + 1);
             } else if order < orders.end {
-                let fresh =
-                    inside.record(topic, partition, order).filter(|record| record.ticket.sequence(log).is_none());
+                let fresh = inside.record(topic, partition, order).filter(|record| !record.ticket.is_read_by(log));
                 if let Some(record) = fresh {
                     let Some(sequence) = append(record) else { return false };
                     inside.set_ticket(topic, partition, order, Ticket::stored(log, sequence));

@@ -1,10 +1,19 @@
 //! The spool's folder: opened once for the process, with one log for each shard.
 
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
 use fairlead_spool::{
     Log, Name, OpenError, Options, Recovery,
     disk::{Disk, Real},
 };
 
+use super::layout::{Layout, drained_by};
 use crate::settings::Settings;
 
 /// Largest group that is made durable at once, bytes.
@@ -34,6 +43,40 @@ pub struct Logs<D: Disk> {
     pub spool: Opened<D>,
     /// The records of its parked partitions.
     pub parked: Opened<D>,
+    /// What it drains first of the logs of processes with another number of shards.
+    pub older: Older<D>,
+}
+
+/// Logs of older generations that one shard drains, oldest first, each with the number of its generation.
+#[derive(Debug)]
+pub struct Older<D: Disk> {
+    /// The logs.
+    pub logs: VecDeque<(usize, Opened<D>)>,
+    /// How far all shards are.
+    pub generations: Arc<Generations>,
+}
+
+/// How many logs of each older generation are not drained, over all shards.
+#[derive(Debug)]
+pub struct Generations(Vec<AtomicUsize>);
+
+impl Generations {
+    /// `left` is the number of logs of each, oldest first.
+    #[must_use]
+    pub fn new(left: impl IntoIterator<Item = usize>) -> Generations {
+        Generations(left.into_iter().map(AtomicUsize::new).collect())
+    }
+
+    /// The oldest generation that is not drained.
+    #[must_use]
+    pub fn current(&self) -> Option<usize> {
+        self.0.iter().position(|left| left.load(Ordering::Acquire) > 0)
+    }
+
+    /// A log of that generation is drained.
+    pub fn drained(&self, generation: usize) {
+        self.0[generation].fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The spool's limits under these settings; `None` where there is to be none.
@@ -62,17 +105,37 @@ pub fn open(settings: &Settings) -> Result<Option<Vec<Logs<Real>>>, OpenError> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let mut logs = Vec::with_capacity(shards);
-    for shard in 0..shards {
-        let open = |name: Name| {
-            let (log, recovery) = spool.log(name)?;
-            tell(name, &recovery);
-            Ok((log, recovery))
-        };
-        let shard = shard as u16;
-        logs.push(Logs { spool: open(Name::Shard(shard))?, parked: open(Name::Parked(shard))? });
+    let opened = |name: Name| {
+        let (log, recovery) = spool.log(name)?;
+        tell(name, &recovery);
+        Ok((log, recovery))
+    };
+    let layout = Layout::new(spool.names(), shards as u16);
+    let mut older: Vec<_> = (0..shards).map(|_| VecDeque::new()).collect();
+    let mut left = vec![0; layout.older.len()];
+    for (generation, names) in layout.older.iter().enumerate() {
+        for name in names {
+            let (log, recovery) = opened(*name)?;
+            if recovery.backlog == 0 {
+                drop(log);
+                spool.discard(*name)?;
+            } else {
+                left[generation] += 1;
+                older[usize::from(drained_by(*name, shards as u16))].push_back((generation, (log, recovery)));
+            }
+        }
     }
-    Ok(Some(logs))
+    let first = layout.first(left.iter().all(|logs| *logs == 0)).ok_or_else(|| {
+        OpenError::Options(
+            "the number of shards was changed too often: let the spool drain, and start once more".to_owned(),
+        )
+    })?;
+    let generations = Arc::new(Generations::new(left));
+    let logs = older.into_iter().zip(first..).map(|(logs, number)| {
+        let older = Older { logs, generations: generations.clone() };
+        Ok(Logs { spool: opened(Name::Shard(number))?, parked: opened(Name::Parked(number))?, older })
+    });
+    logs.collect::<Result<_, _>>().map(Some)
 }
 
 /// What was found, for people.

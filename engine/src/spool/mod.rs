@@ -6,12 +6,13 @@
 mod entry;
 mod filed;
 mod folder;
+mod layout;
 mod progress;
 mod store;
 mod worker;
 
 pub use entry::Decoded;
-pub use folder::{Logs, open};
+pub use folder::{Generations, Logs, Older, open};
 pub use store::{Movement, Replayed, Store};
 pub use worker::{Done, Jobs, Synced, Worker};
 pub(crate) use {

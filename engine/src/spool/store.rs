@@ -268,6 +268,12 @@ impl<D: Disk> Store<D> {
         self.waiting.is_empty() && self.log.delivered() + 1 >= self.progress.base()
     }
 
+    /// Whether no job is under way: the log may be closed.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.reading.is_none() && self.log.is_idle()
+    }
+
     /// What the log holds and has met.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -221,6 +221,10 @@ impl Disk for Memory {
         Ok(())
     }
 
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.state().folders.remove(path).then_some(()).ok_or_else(not_found)
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.attempt(Operation::SyncFolder)?;

@@ -18,7 +18,7 @@ use crate::{
     mqtt::Payload,
     route::partition::partition,
     settings::{Ack, Settings},
-    spool::{Done, Jobs, Logs, Movement, Synced},
+    spool::{Done, Generations, Jobs, Logs, Movement, Older, Synced},
 };
 
 const TOPIC: TopicId = TopicId(0);
@@ -108,7 +108,8 @@ struct World {
 fn open(disk: &Memory) -> Logs<Memory> {
     let options = Options { max: 64 << 20, min_free: 0, segment: 1 << 20, group: 64 << 10, record: 1 << 16, shards: 1 };
     let (spool, _) = Spool::open(disk.clone(), "/spool", options).unwrap();
-    Logs { spool: spool.log(Name::Shard(0)).unwrap(), parked: spool.log(Name::Parked(0)).unwrap() }
+    let older = Older { logs: VecDeque::new(), generations: Arc::new(Generations::new([])) };
+    Logs { spool: spool.log(Name::Shard(0)).unwrap(), parked: spool.log(Name::Parked(0)).unwrap(), older }
 }
 
 impl World {
@@ -140,7 +141,7 @@ impl World {
 
     fn start(settings: &Settings, topics: &Arc<Topics>, disk: &Memory, now: Instant) -> (Lane, Side<Memory, Inline>) {
         let mut lane = Lane::new(settings.kafka.linger, Spooling::Outage, settings.engine.memory);
-        let jobs = [Inline::default(), Inline::default()];
+        let jobs = [Inline::default(), Inline::default(), Inline::default()];
         let clock = (now, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let side = Side::new(settings, topics, open(disk), jobs, clock);
         if side.backlog() > 0 {
@@ -179,7 +180,7 @@ impl World {
     fn turn(&mut self) {
         self.now += TICK;
         if self.lane.handle_timeout(self.now).is_some() {
-            self.side.siding.rewind();
+            self.side.rewind();
         }
         self.report();
         let mut turn = Turn::default();

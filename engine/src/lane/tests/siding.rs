@@ -116,7 +116,9 @@ impl World {
             }
         }
         while let Some((topic, partition)) = lane.poll_unshadowed() {
-            lane.let_go(*now, topic, partition, |sequence| ended.contains(&sequence));
+            lane.let_go(*now, topic, partition, |ticket| {
+                ticket.sequence(LogName::Spool).is_some_and(|n| ended.contains(&n))
+            });
         }
         lane.handle_progress(*now, (spool.len() - *read) as u64);
         self.flush();
