@@ -237,7 +237,7 @@ pub enum DropReason {
     Shutdown,
     /// It was synced in the spool and cannot be read any more.
     Corrupt,
-    /// At QoS 0, while Kafka was away and `[spool] qos0` says so, or the spool was full.
+    /// At QoS 0, while Kafka was away and `[spool] qos0` says so.
     Qos0,
 }
 

@@ -77,6 +77,27 @@ fn a_full_spool_is_not_ready_until_kafka_is_back() {
 }
 
 #[test]
+fn qos_0_is_dropped_while_kafka_is_away_if_the_configuration_says_so() {
+    let (mut scene, mut session) =
+        Scene::with_kafka_down(|config| config.engine("cpus = [0]\nack = \"durable\"").spool("qos0 = \"drop\""));
+    session.publish("ais/1", 1, 2, b"kept");
+    scene.bridge.wait_metric("fairlead_lane_mode", &[], 1.0, LIMIT);
+    for _ in 0..10 {
+        session.publish("ais/1", 0, 0, b"dropped");
+    }
+    session.publish("ais/1", 1, 3, b"kept too");
+    session.expect_id(wire::PUBACK, 2);
+    session.expect_id(wire::PUBACK, 3);
+    let dropped = [("reason", "qos0")];
+    scene.bridge.wait_metric(metric::DROPPED, &dropped, 10.0, LIMIT);
+    scene.kafka.come_up();
+    scene.bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, LIMIT);
+    session.publish("ais/1", 0, 0, b"at qos 0");
+    assert_eq!(scene.values(4), ["at qos 0", "first", "kept", "kept too"]);
+    assert_eq!(scene.bridge.stop(LIMIT), 0);
+}
+
+#[test]
 fn commands_look_at_the_spool_of_a_running_bridge() {
     let (mut scene, _session) = outage();
     let stat = scene.bridge.command(&["spool", "stat", "--json"]);

@@ -125,6 +125,16 @@ impl Lane {
         matches!(self.mode, Mode::Draining { since, .. } if self.confirmed_at.is_some_and(|at| at > since))
     }
 
+    /// Whether what comes goes to the spool because Kafka does not confirm. It is tried again and again meanwhile.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self.mode {
+            Mode::Direct => false,
+            Mode::Spilling { .. } => true,
+            Mode::Draining { .. } => !self.is_confirming(),
+        }
+    }
+
     /// Starts the replay from the oldest record that has not ended; the lane of a process that finds a backlog too.
     pub fn drain(&mut self, now: Instant) {
         debug_assert_eq!((self.held, self.shadows), (0, self.in_flight), "nothing is held or handed over meanwhile");

@@ -214,7 +214,7 @@ impl Start {
         let shard = Shard {
             index,
             slots: slots(&self.settings, &self.subscriptions, index),
-            intake: RefCell::new(Intake::new(self.settings.clone(), self.topics.clone())),
+            intake: RefCell::new(Intake::new(self.settings.clone(), self.topics.clone(), self.metrics.clone())),
             reach: RefCell::default(),
             said: RefCell::default(),
             holds: RefCell::default(),

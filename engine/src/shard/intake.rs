@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Instant};
 
+use super::spooling::SPILLING;
 use crate::{
     kafka::{Directory, Topics},
     lane::Driver,
-    message::{DropReason, Publish, Record, RouteId, Ticket, TopicId, UNPLACED},
+    message::{DropReason, Publish, Qos, Record, RouteId, Ticket, TopicId, UNPLACED},
+    metrics::{Gauge, Metrics},
     mqtt::Session,
     route::{CacheCounts, Decision, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
-    settings::{Owner, Settings, Source},
+    settings::{Owner, Qos0, Settings, Source},
 };
 
 /// What became of a PUBLISH.
@@ -38,6 +40,9 @@ pub(super) enum Stalled {
 pub(super) struct Intake {
     settings: Arc<Settings>,
     topics: Arc<Topics>,
+    metrics: Arc<Metrics>,
+    /// What comes at QoS 0 while Kafka is away does not go to the spool.
+    drops_qos0: bool,
     directory: Directory,
     /// One for each source.
     tables: Vec<Table>,
@@ -47,11 +52,12 @@ pub(super) struct Intake {
 
 impl Intake {
     /// The routes of every source.
-    pub(super) fn new(settings: Arc<Settings>, topics: Arc<Topics>) -> Intake {
+    pub(super) fn new(settings: Arc<Settings>, topics: Arc<Topics>, metrics: Arc<Metrics>) -> Intake {
         let tables = (0..settings.sources.len()).map(|source| Table::new(source, &settings.routes)).collect();
         let copies = settings.sources.iter().map(copies).collect();
         let directory = Directory::new(topics.clone(), settings.engine.ack.spools());
-        Intake { directory, settings, topics, tables, copies }
+        let drops_qos0 = settings.spool.as_ref().is_some_and(|spool| spool.qos0 == Qos0::Drop);
+        Intake { directory, settings, topics, metrics, drops_qos0, tables, copies }
     }
 
     /// Number of Kafka topics that were found by now, and whether Kafka could not be asked.
@@ -88,6 +94,7 @@ impl Intake {
         };
         let route = &self.settings.routes[usize::from(entry.route.0)];
         let (route_id, topic, partition) = (entry.route, entry.topic, entry.partition);
+        let droppable = self.drops_qos0 && publish.qos == Qos::AtMostOnce;
         let record = match record(ticket, publish, &entry, route) {
             Ok(record) => record,
             Err(reason) => return Offered::Dropped(route_id, reason),
@@ -100,7 +107,19 @@ impl Intake {
             }
             _ => driver.port().shard(),
         };
+        if droppable && self.is_away(to, driver) {
+            return Offered::Dropped(route_id, DropReason::Qos0);
+        }
         Intake::push(now, to, record, driver)
+    }
+
+    /// Whether Kafka is away for a shard: another one's word may be as old as its heartbeat.
+    fn is_away(&self, shard: usize, driver: &Driver) -> bool {
+        if shard == driver.port().shard() {
+            driver.lane().is_away()
+        } else {
+            self.metrics.shard(shard).gauge(Gauge::LaneMode) == SPILLING
+        }
     }
 
     /// Offers again what stalled.

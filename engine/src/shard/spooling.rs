@@ -13,7 +13,7 @@ use crate::{
 
 /// The values of the gauge of the lane's mode.
 const STRAIGHT: u64 = 0;
-const SPILLING: u64 = 1;
+pub(super) const SPILLING: u64 = 1;
 const DRAINING: u64 = 2;
 /// Behind the states of a spool that works.
 const FENCED: u64 = 3;
@@ -27,9 +27,9 @@ impl Shard {
     /// What people are told of the lane's mode: it tries to drain while Kafka is away, too, and that is not draining.
     fn tell_mode(&self, driver: &Driver) {
         let mode = match driver.lane().mode() {
+            _ if driver.lane().is_away() => SPILLING,
             Mode::Direct => STRAIGHT,
-            Mode::Draining { .. } if driver.lane().is_confirming() => DRAINING,
-            Mode::Spilling { .. } | Mode::Draining { .. } => SPILLING,
+            Mode::Spilling { .. } | Mode::Draining { .. } => DRAINING,
         };
         let (shard, backlog) = (self.index, driver.siding().map_or(0, Siding::backlog));
         match mode {
