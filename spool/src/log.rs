@@ -315,6 +315,11 @@ impl<D: Disk> Log<D> {
         self.segments.get(found).map_or(Position::before_all(sequence), |segment| segment.position(sequence))
     }
 
+    /// Whether there is a segment to append to, or one that is ready to follow.
+    pub fn has_segment(&self) -> bool {
+        !self.fenced && (self.open.is_some() || self.ready.is_some())
+    }
+
     /// Everything up to here has a delivery report.
     pub fn release(&mut self, up_to: Sequence) {
         assert!(up_to <= self.synced, "delivered before it was durable: {up_to} of {}", self.synced);

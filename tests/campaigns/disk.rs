@@ -13,7 +13,7 @@ use fairlead_tests::{Fairlead, Image, metric, pause, wait_until};
 
 use crate::{
     dice::Dice,
-    flood::{Flood, Plan},
+    flood::{Flood, PACKET, Plan},
     outcome::Outcome,
     scenario::Scenario,
     stage::{LIMIT, Stage},
@@ -189,7 +189,7 @@ fn damage_cursor(cursor: &Path, dice: &mut Dice) {
 fn two_processes(stage: &mut Stage, _: &mut Dice) -> Outcome {
     let image = Image::mount(MEBIBYTES);
     let mut flood = flowing(stage, &image, 20_000.0);
-    let config = stage.config("mqtt://127.0.0.1:1", &flood.topic, Some(&spool(&image)), "");
+    let config = stage.config("mqtt://127.0.0.1:1", &flood.topic, Some(&spool(&image)), "").source(PACKET);
     let mut second = Fairlead::start(&config);
     let code = second.process().wait(LIMIT);
     flood.live(stage);

@@ -32,6 +32,9 @@ pub(crate) struct Plan {
     pub(crate) spool: Option<PathBuf>,
 }
 
+/// The largest packet: what the segments of a small disk can hold.
+pub(crate) const PACKET: &str = "max_packet = \"64KiB\"";
+
 /// A flood under way.
 #[derive(Debug)]
 pub(crate) struct Flood {
@@ -63,7 +66,7 @@ impl Flood {
         let firehose = Loadgen::firehose(&["--seconds", SECONDS, "--rate", &rate, "--topics", &topics]);
         let config = stage.config(firehose.url(), &topic, plan.spool.as_deref(), plan.engine);
         let mut bridge =
-            Fairlead::start(&config.source(&format!("receive_maximum = {}\n{}", plan.window, plan.source)));
+            Fairlead::start(&config.source(&format!("receive_maximum = {}\n{PACKET}\n{}", plan.window, plan.source)));
         let watch = Watch::start(bridge.admin(), bridge.process().id());
         let names: Vec<String> = (0..plan.topics).map(|n| format!("ais/{n}")).collect();
         let checker = Checker::new(1, &names);

@@ -118,7 +118,7 @@ fn far(stage: &mut Stage, dice: &mut Dice) -> Outcome {
 
 fn queue_full(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     // The queue of librdkafka is bounded by the budget, which is less than a window here.
-    let (source, engine) = ("max_packet = \"64KiB\"", "memory = \"1MiB\"");
+    let (source, engine) = ("", "memory = \"1MiB\"");
     let mut flood = Flood::start(stage, Plan { source, engine, ..plan() });
     flood.full_flow();
     let span = dice.span(1000..5000);

@@ -59,6 +59,8 @@ pub struct Lane {
     pub(super) stopping: bool,
     /// When Kafka last confirmed something.
     pub(super) confirmed_at: Option<Instant>,
+    /// Since when it does so without a pause.
+    pub(super) confirming_since: Option<Instant>,
     /// Since when a session may not send more and nothing was confirmed.
     pub(super) full_since: Option<Instant>,
     /// When the oldest batch is to be looked for.
@@ -95,6 +97,7 @@ impl Lane {
             urgent: false,
             stopping: false,
             confirmed_at: None,
+            confirming_since: None,
             full_since: None,
             look_at: None,
             confirm_time: Duration::ZERO,
@@ -242,6 +245,9 @@ impl Lane {
         let (topic, partition) = (report.record.topic, report.record.partition);
         let size = bytes(&report.record);
         if report.verdict == Verdict::Delivered {
+            if self.confirmed_at.is_none_or(|at| now >= at + LEAST) {
+                self.confirming_since = Some(now);
+            }
             self.confirmed_at = Some(now);
             self.full_since = None;
         }

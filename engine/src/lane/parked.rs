@@ -33,6 +33,8 @@ pub struct Parked<D: Disk> {
     siding: Siding<D>,
     topics: Arc<Topics>,
     stuck: Duration,
+    /// Whether a partition waits for a segment to be prepared.
+    wanted: bool,
     /// When the lane is to be looked at for a partition that is stuck.
     look_at: Instant,
 }
@@ -49,7 +51,7 @@ impl<D: Disk> Parked<D> {
         let mut lane = Lane::new(settings.kafka.linger, Spooling::Parked, settings.engine.memory);
         lane.drain(clock.0);
         let siding = Siding::new(settings, topics, LogName::Parked, log, clock);
-        Parked { lane, siding, topics: topics.clone(), stuck: settings.kafka.stuck, look_at: clock.0 }
+        Parked { lane, siding, topics: topics.clone(), stuck: settings.kafka.stuck, wanted: false, look_at: clock.0 }
     }
 
     /// The lane of the parked partitions.
@@ -90,6 +92,11 @@ impl<D: Disk> Parked<D> {
         }
         self.look_at = now + super::mode::LOOK;
         while let Some((topic, partition)) = from.poll_stuck(now, self.stuck) {
+            // On a full disk it stays where it is: what is there already need not be written again.
+            self.wanted = true;
+            if !self.siding.has_segment() {
+                return;
+            }
             let place = from.give_up(topic, partition, inside);
             let orders = inside.orders(topic, partition);
             let inside = orders.filter_map(|order| inside.record(topic, partition, order));
@@ -156,7 +163,7 @@ impl<D: Disk> Parked<D> {
     /// Whether anything was ever parked; the log has no segments before.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        !self.lane.is_empty() || self.siding.backlog() > 0 || self.siding.usage().segments > 0
+        self.wanted || !self.lane.is_empty() || self.siding.backlog() > 0
     }
 
     /// When to poll again although nothing came; `watched` says that a partition may be stuck.
@@ -211,6 +218,7 @@ impl Lane {
     #[must_use]
     pub fn poll_stuck(&self, now: Instant, stuck: Duration) -> Option<(TopicId, u32)> {
         let confirmed_at = self.confirmed_at.filter(|at| now < *at + LEAST)?;
+        let confirming_since = self.confirming_since?;
         let patience = match self.mode {
             Mode::Spilling { .. } => return None,
             Mode::Draining { .. } if !self.stopping && !self.wants_replay() => LEAST.min(stuck),
@@ -218,7 +226,7 @@ impl Lane {
         };
         let mut stuck = self.partitions().filter(|(_, _, place)| {
             let since = place.blocked_since().filter(|since| !place.sweeping && *since < confirmed_at);
-            since.is_some_and(|since| now >= since + patience)
+            since.is_some_and(|since| now >= since.max(confirming_since) + patience)
         });
         stuck.next().map(|(topic, partition, _)| (topic, partition))
     }

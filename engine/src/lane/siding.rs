@@ -230,6 +230,11 @@ impl<D: Disk> Siding<D> {
         self.passage.as_mut().is_some_and(|passage| passage.end(key))
     }
 
+    /// Whether the log has a segment to append to.
+    pub(super) fn has_segment(&self) -> bool {
+        self.store.has_segment()
+    }
+
     /// Whether no job is under way: the log may be closed.
     pub(super) fn is_idle(&self) -> bool {
         self.replayed.is_empty() && self.store.is_idle()

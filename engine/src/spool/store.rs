@@ -268,6 +268,12 @@ impl<D: Disk> Store<D> {
         self.waiting.is_empty() && self.log.delivered() + 1 >= self.progress.base()
     }
 
+    /// Whether there is a segment to append to.
+    #[must_use]
+    pub fn has_segment(&self) -> bool {
+        self.log.has_segment()
+    }
+
     /// Whether no job is under way: the log may be closed.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -378,6 +378,20 @@ fn of_two_parked_partitions_each_comes_back_by_itself() {
     world.assert_written_once_in_order();
 }
 
+/// After an outage of the whole of Kafka nobody is stuck, however long it was and whoever confirms first.
+#[test]
+fn the_end_of_an_outage_parks_nothing() {
+    let mut world = World::new();
+    (0..PARTITIONS).for_each(|partition| world.publish(partition, 50_000));
+    world.kafka.iter_mut().for_each(|queue| queue.state = State::Silent);
+    world.pass(3 * STUCK);
+    world.kafka[0].state = State::Well;
+    world.pass(STUCK / 4);
+    world.settle();
+    assert_eq!(world.side.parked.siding().usage().counters.appended, 0);
+    world.assert_written_once_in_order();
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Publish(u32, u32),
