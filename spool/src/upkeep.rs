@@ -243,6 +243,8 @@ impl<D: Disk> Log<D> {
         }
         let waiting = self.delivered > self.upkeep.cursor.delivered;
         let cursor = self.upkeep.cursor_at.filter(|_| waiting).map(|last| last + CURSOR_EVERY);
+        // A cursor that is due while upkeep rests waits for the end of the rest.
+        let cursor = cursor.map(|at| self.upkeep.rest_until.map_or(at, |until| at.max(until)));
         [cursor, self.upkeep.check_at, self.upkeep.make_at, self.upkeep.rest_until].into_iter().flatten().min()
     }
 
