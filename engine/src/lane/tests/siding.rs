@@ -251,6 +251,52 @@ fn a_partition_waits_for_its_shadows_and_others_go_on() {
     world.assert_delivered_once_in_order(20);
 }
 
+/// Everything that replay has read was delivered as a shadow meanwhile: nothing is left to send.
+#[test]
+fn a_batch_that_was_let_go_is_not_waited_for() {
+    let mut world = World::new(Spooling::Always);
+    world.publish(0..10);
+    world.turn();
+    world.pass(OLDEST);
+    assert!(spilling(&world));
+    world.pass(LEAST);
+    assert_eq!(world.lane.len(), 20, "the shadows, and what replay has read of them");
+    (0..PARTITIONS).for_each(|partition| world.report(partition, usize::MAX, Verdict::Delivered));
+    world.pass(LINGER);
+    assert!(world.lane.is_empty());
+    world.pass(LINGER * 2);
+    assert!(world.lane.poll_timeout().is_none_or(|at| at > world.now));
+    world.pass(LEAST);
+    assert_eq!(world.lane.mode(), Mode::Direct);
+    world.lane.take_hold_time();
+    world.publish(10..12);
+    world.turn();
+    assert!(world.lane.take_hold_time().is_some_and(|time| time <= LINGER), "a new batch begins");
+    world.settle();
+    world.assert_delivered_once_in_order(12);
+}
+
+/// Shadows of one partition may keep replay from handing over for long: its time runs from then.
+#[test]
+fn what_replay_has_just_handed_over_is_not_late() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..2);
+    world.turn();
+    world.pass(SPILL_AFTER);
+    assert!(spilling(&world));
+    world.pass(LEAST);
+    world.pass(OLDEST * 2);
+    world.report(0, 1, Verdict::Hold(HoldReason::Unavailable));
+    world.turn();
+    assert_eq!(world.lane.in_flight(), 2, "a shadow, and what replay has handed over");
+    world.turn();
+    assert!(matches!(world.lane.mode(), Mode::Draining { .. }), "Kafka has had no time to confirm it");
+    world.pass(OLDEST);
+    assert!(spilling(&world));
+    world.settle();
+    world.assert_delivered_once_in_order(2);
+}
+
 #[test]
 fn a_shadow_that_fails_is_sent_from_the_spool() {
     let mut world = World::new(Spooling::Outage);
