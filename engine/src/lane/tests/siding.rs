@@ -9,7 +9,7 @@ use std::{
 use super::super::*;
 use crate::{
     kafka::{HoldReason, Report, Verdict},
-    message::{LogName, Record, RouteId, Ticket, TopicId},
+    message::{DropReason, LogName, Record, RouteId, Ticket, TopicId},
 };
 
 const TOPIC: TopicId = TopicId(0);
@@ -249,6 +249,32 @@ fn a_partition_waits_for_its_shadows_and_others_go_on() {
     assert!(world.inside.records[1].iter().flatten().all(|record| record.ticket.is_stored()));
     world.settle();
     world.assert_delivered_once_in_order(20);
+}
+
+/// Of what Kafka refuses as a shadow replay finds the cause; what the log had no room for is not taken for it.
+#[test]
+fn shadows_that_are_refused_go_one_at_a_time() {
+    for room in [usize::MAX, 1] {
+        let mut world = World::new(Spooling::Outage);
+        world.most = room;
+        world.publish(0..6);
+        world.turn();
+        world.pass(SPILL_AFTER);
+        assert!(spilling(&world));
+        let refused = Verdict::Suspect(DropReason::TooLarge);
+        world.report(0, 3, refused);
+        world.report(1, 3, Verdict::Delivered);
+        assert_eq!(world.kafka[1], [1, 3, 5]);
+        assert!(world.ended.is_empty() || room > 1 && world.ended.len() == 3, "nothing is dropped: {:?}", world.ended);
+        world.most = usize::MAX;
+        world.pass(LEAST);
+        world.pass(LINGER);
+        assert_eq!(world.inside.records[0].len(), 1, "the first of three, alone");
+        world.report(0, 1, refused);
+        world.settle();
+        assert_eq!(world.kafka[0], [2, 4], "only the cause is dropped");
+        assert_eq!((world.acknowledged.len(), world.ended.len()), (6, world.spool.len()));
+    }
 }
 
 /// Everything that replay has read was delivered as a shadow meanwhile: nothing is left to send.
