@@ -289,8 +289,8 @@ impl<D: Disk> Log<D> {
                 self.blocked |= is_space(&source);
                 match used {
                     // Still a spare, whatever its bytes are now.
-                    Some(id) => self.upkeep.free.push(id),
-                    None => self.give(size),
+                    Some(id) if source.kind() != io::ErrorKind::NotFound => self.upkeep.free.push(id),
+                    _ => self.give(size),
                 }
                 Err(("prepare a segment", source))
             }

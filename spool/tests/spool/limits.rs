@@ -104,6 +104,31 @@ fn what_must_stay_free_stays_free() {
     assert!((256 << 10..=512 << 10).contains(&used), "{used}");
 }
 
+/// A file that was made is a segment, a spare, or gone: none is forgotten, to lie beside the spool's `max`.
+#[test]
+fn a_segment_that_cannot_be_prepared_leaves_no_file_behind() {
+    let operations = [Operation::Create, Operation::Allocate, Operation::Write, Operation::Sync, Operation::Rename];
+    for operation in operations.into_iter().chain([Operation::SyncFolder]) {
+        for (after, times) in (0..8).flat_map(|after| [(after, 1), (after, 3)]) {
+            let disk = Memory::new();
+            let mut rig = memory(&disk);
+            disk.fail(operation, after, times, libc::EIO);
+            for _ in 0..8 {
+                rig.upkeep();
+                rig.pass(Duration::from_millis(250));
+            }
+            disk.heal();
+            rig.upkeep();
+            let names = disk.paths();
+            let files = names.iter().map(|path| path.to_string_lossy());
+            let files = files.filter(|path| path.contains("/shard-00/") && !path.contains("cursor"));
+            assert_eq!(files.count(), 2, "{operation:?} fails {times} times after {after}: {names:?}");
+            append_up_to(&mut rig, 20);
+            rig.settle();
+        }
+    }
+}
+
 #[test]
 fn three_failed_syncs_in_a_row_fence_the_log() {
     let disk = Memory::new();
