@@ -69,8 +69,15 @@ impl<D: Disk> Upkeep<D> {
         let disk = &self.shared.disk;
         Kept(match self.task {
             Task::Prepare { header, spare } => {
-                let result = prepare(&self.shared, &self.folder, header, spare);
-                Outcome::Prepared { used: spare, result, size: header.size }
+                let file = match spare {
+                    // The name it had as a segment may only be gone in memory, left by a process that died or by a sync
+                    // that failed: with another header it would pass for a foreign file under that name.
+                    Some(id) => sync_folder(disk, &self.folder).map(|()| id),
+                    None => create(&self.shared, &self.folder, header.id, header.size).map(|()| header.id),
+                };
+                let used = file.as_ref().ok().copied().or(spare);
+                let result = file.and_then(|id| prepare(disk, &self.folder, header, id));
+                Outcome::Prepared { used, result, size: header.size }
             }
             Task::Spare { id, size } => {
                 Outcome::Spared { id, size, result: create(&self.shared, &self.folder, id, size) }
@@ -105,11 +112,10 @@ fn create<D: Disk>(shared: &Shared<D>, folder: &Path, id: u64, size: u64) -> io:
     let path = folder.join(free_name(id));
     let file = disk.create(&path)?;
     let written = file.allocate(size).and_then(|()| zero(&file, 0, size)).and_then(|()| file.sync());
-    if let Err(error) = written {
+    written.and_then(|()| sync_folder(disk, folder)).map_err(|error| {
         // What cannot be removed is removed at the next start.
-        return Err(disk.remove(&path).err().map_or(error, |_| io::Error::other("a spare that failed is in the way")));
-    }
-    sync_folder(disk, folder)
+        disk.remove(&path).err().map_or(error, |_| io::Error::other("a spare that failed is in the way"))
+    })
 }
 
 /// Writes zeros from one offset to another.
@@ -125,17 +131,8 @@ pub(crate) fn zero<F: File>(file: &F, from: u64, to: u64) -> io::Result<()> {
 }
 
 /// Turns a spare into a segment: its header durable first, then its name.
-fn prepare<D: Disk>(shared: &Shared<D>, folder: &Path, mut header: Header, spare: Option<u64>) -> io::Result<Open<D>> {
-    let disk = &shared.disk;
-    let id = spare.unwrap_or(header.id);
-    if spare.is_none() {
-        create(shared, folder, id, header.size)?;
-    } else {
-        // The name it had as a segment may only be gone in memory, left by a process that died or by a sync that failed:
-        // with another header it would pass for a foreign file under that name.
-        sync_folder(disk, folder)?;
-    }
-    let path = folder.join(free_name(id));
+fn prepare<D: Disk>(disk: &D, folder: &Path, mut header: Header, id: u64) -> io::Result<Open<D>> {
+    let (path, name) = (folder.join(free_name(id)), folder.join(file_name(header.id)));
     let file = disk.open(&path)?;
     let mut block = vec![0; usize::try_from(BLOCK).expect("a block")];
     file.read_at(&mut block, 0)?;
@@ -147,9 +144,13 @@ fn prepare<D: Disk>(shared: &Shared<D>, folder: &Path, mut header: Header, spare
     file.write_at(&block, 0)?;
     zero(&file, data_end(header.size), header.size)?;
     file.sync()?;
-    disk.rename(&path, &folder.join(file_name(header.id)))?;
-    sync_folder(disk, folder)?;
     let map = file.map(header.size)?;
+    disk.rename(&path, &name)?;
+    if let Err(error) = sync_folder(disk, folder) {
+        // It is no segment before its name is durable, and stays a spare.
+        disk.rename(&name, &path)?;
+        return Err(error);
+    }
     Ok(Open { file: Arc::new(file), map, header, next: DATA })
 }
 

@@ -296,7 +296,9 @@ impl<D: Disk> Log<D> {
 
     /// When to poll again although nothing was appended, released or handed back.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.mark_at.into_iter().chain(self.upkeep_timeout()).min()
+        let idle = !self.fenced && self.retry.is_none() && self.filling.is_empty();
+        let mark = self.mark_at.filter(|_| idle);
+        mark.into_iter().chain(self.upkeep_timeout()).min()
     }
 
     /// The next records from `from` on, about `bytes` of them; `None` when everything durable was read.

@@ -243,6 +243,8 @@ impl<D: Disk> Log<D> {
         }
         let waiting = self.delivered > self.upkeep.cursor.delivered;
         let cursor = self.upkeep.cursor_at.filter(|_| waiting).map(|last| last + CURSOR_EVERY);
+        // A cursor that is due while upkeep rests waits for the end of the rest.
+        let cursor = cursor.map(|at| self.upkeep.rest_until.map_or(at, |until| at.max(until)));
         [cursor, self.upkeep.check_at, self.upkeep.make_at, self.upkeep.rest_until].into_iter().flatten().min()
     }
 
@@ -287,8 +289,8 @@ impl<D: Disk> Log<D> {
                 self.blocked |= is_space(&source);
                 match used {
                     // Still a spare, whatever its bytes are now.
-                    Some(id) => self.upkeep.free.push(id),
-                    None => self.give(size),
+                    Some(id) if source.kind() != io::ErrorKind::NotFound => self.upkeep.free.push(id),
+                    _ => self.give(size),
                 }
                 Err(("prepare a segment", source))
             }

@@ -61,6 +61,8 @@ pub struct Lane {
     pub(super) confirmed_at: Option<Instant>,
     /// Since when it does so without a pause.
     pub(super) confirming_since: Option<Instant>,
+    /// Since when something is inside librdkafka that is no shadow.
+    pub(super) sent_at: Option<Instant>,
     /// Since when a session may not send more and nothing was confirmed.
     pub(super) full_since: Option<Instant>,
     /// When the oldest batch is to be looked for.
@@ -98,6 +100,7 @@ impl Lane {
             stopping: false,
             confirmed_at: None,
             confirming_since: None,
+            sent_at: None,
             full_since: None,
             look_at: None,
             confirm_time: Duration::ZERO,
@@ -219,6 +222,9 @@ impl Lane {
     /// librdkafka refused.
     pub fn handle_produced(&mut self, now: Instant, topic: TopicId, partition: u32, count: usize) {
         self.partition(topic, partition).handed_over(now, count);
+        if self.in_flight == self.shadows {
+            self.sent_at = Some(now);
+        }
         self.in_flight += count;
         self.held -= count;
         self.look_at.get_or_insert(now + LOOK);
@@ -319,7 +325,8 @@ impl Lane {
     /// Spilling or Draining.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Mode> {
         for &(topic, partition) in &self.list {
-            if self.topics[usize::from(topic.0)][partition as usize].retry.handle_timeout(now) {
+            let place = &mut self.topics[usize::from(topic.0)][partition as usize];
+            if place.retry.handle_timeout(now) && !place.held.is_empty() {
                 self.first_held = Some(now);
                 self.urgent = true;
             }

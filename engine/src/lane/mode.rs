@@ -80,7 +80,7 @@ impl Lane {
 
     /// When Kafka counts as away again if nothing that replay handed over is confirmed until then.
     pub(super) fn stuck_at(&self, since: Instant) -> Option<Instant> {
-        let since = self.confirmed_at.map_or(since, |at| at.max(since));
+        let since = [self.confirmed_at, self.sent_at].into_iter().flatten().fold(since, Instant::max);
         (self.in_flight > self.shadows).then_some(since + OLDEST)
     }
 
@@ -197,8 +197,8 @@ impl Lane {
         let count = before - place.held.len();
         self.held -= count;
         self.bytes -= gone;
-        self.first_held = Some(now);
-        self.urgent = true;
+        self.first_held = (self.held > 0).then_some(now);
+        self.urgent = self.held > 0;
     }
 
     /// Whether everything here lies in the spool, and no word of Kafka is to be expected.

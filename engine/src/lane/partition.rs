@@ -118,7 +118,11 @@ impl Partition {
     /// Puts what failed in front of what waits, once every report is in: for Kafka, or for the spool.
     pub(super) fn requeue(&mut self, now: Instant, log: LogName) -> Requeued {
         let mut requeued = Requeued::default();
-        if self.in_flight > 0 || self.retry.failed() == 0 {
+        if self.in_flight > 0 {
+            return requeued;
+        }
+        self.retry.end_batch();
+        if self.retry.failed() == 0 {
             return requeued;
         }
         for record in self.retry.take_failed(now).rev() {

@@ -36,10 +36,14 @@ pub(super) struct Retry {
     failed: BTreeMap<u64, Record>,
     /// Why and since when, for `/readyz`.
     hold: Option<(HoldReason, Instant)>,
+    /// Some of what failed did so for a while, and not because of what it is.
+    waits: bool,
     backoff: Option<Duration>,
     until: Option<Instant>,
     /// Records at the front that are sent one at a time, because their batch was refused and one of them is the cause.
     singly: usize,
+    /// Records of the batch inside that were refused and that replay sends again.
+    refused: usize,
 }
 
 impl Retry {
@@ -91,27 +95,32 @@ impl Retry {
         }
         match report.verdict {
             Verdict::Hold(_) if replayed => Settled::Replayed,
-            Verdict::Suspect(_) if replayed => Settled::Replayed,
+            Verdict::Suspect(_) if replayed => {
+                self.refused += 1;
+                Settled::Replayed
+            }
             Verdict::Delivered => {
-                self.succeed();
+                self.end();
                 Settled::Delivered(report.record)
             }
             Verdict::Final(reason) => {
-                self.singly = self.singly.saturating_sub(1);
+                self.end();
                 Settled::Dropped(report.record, reason)
             }
             Verdict::Suspect(reason) if self.singly > 0 => {
-                self.singly -= 1;
+                self.end();
                 Settled::Dropped(report.record, reason)
             }
             Verdict::Suspect(_) | Verdict::Hold(_) => {
+                self.waits |= matches!(report.verdict, Verdict::Hold(_));
                 self.failed.insert(report.order, report.record);
                 Settled::Kept
             }
         }
     }
 
-    fn succeed(&mut self) {
+    /// A record has ended: whatever the partition waited for is over.
+    fn end(&mut self) {
         self.singly = self.singly.saturating_sub(1);
         if self.failed.is_empty() {
             self.hold = None;
@@ -134,16 +143,23 @@ impl Retry {
         self.failed.retain(|_, record| !record.ticket.is_read_by(log));
     }
 
+    /// The last report of a batch is in.
+    pub(super) fn end_batch(&mut self) {
+        self.singly += std::mem::take(&mut self.refused);
+    }
+
     /// What failed, in order of production, to be put in front of what waits; call it when the last report is in.
     pub(super) fn take_failed(&mut self, now: Instant) -> impl DoubleEndedIterator<Item = Record> + use<> {
         let failed = std::mem::take(&mut self.failed);
-        if self.hold.is_some() {
+        if std::mem::take(&mut self.waits) {
             let backoff = self.backoff.map_or(FIRST_BACKOFF, |backoff| (backoff * 2).min(LAST_BACKOFF));
             self.backoff = Some(backoff);
             self.until = Some(now + backoff);
         } else {
-            // A batch was refused: one of these is the cause, and alone it shows.
-            self.singly = failed.len();
+            // A batch was refused: one of these is the cause, and alone it shows. Kafka has looked at them, so that what
+            // the partition waited for before is over.
+            (self.hold, self.backoff) = (None, None);
+            self.singly += failed.len();
         }
         failed.into_values()
     }

@@ -188,6 +188,29 @@ fn of_a_refused_batch_only_the_record_that_fails_alone_is_dropped() {
     assert_eq!(world.produced[0], [0, 1, 2, 0, 1, 2, 3]);
 }
 
+/// What the batch met before has nothing to do with what is in it: it must not be sent whole for ever.
+#[test]
+fn a_batch_that_is_refused_after_a_hold_is_sent_one_at_a_time() {
+    let mut world = World::new();
+    (0..2).for_each(|position| world.record(0, position));
+    world.flush();
+    (0..2).for_each(|_| assert!(world.report(0, Verdict::Hold(HoldReason::Unauthorized)).is_none()));
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.flush(), 2);
+    (0..2).for_each(|_| assert!(world.report(0, Verdict::Suspect(DropReason::TooLarge)).is_none()));
+    assert_eq!(world.lane.holds().count(), 0, "Kafka has looked at the batch");
+    assert_eq!(world.flush(), 1);
+    assert_eq!(world.report(0, Verdict::Delivered).unwrap().outcome, Outcome::Delivered);
+    assert_eq!(world.flush(), 1);
+    assert!(world.report(0, Verdict::Hold(HoldReason::Unavailable)).is_none());
+    world.pass(Duration::from_millis(100));
+    assert_eq!((world.lane.holds().count(), world.flush()), (1, 1));
+    let dropped = world.report(0, Verdict::Suspect(DropReason::TooLarge)).unwrap();
+    assert_eq!(dropped.outcome, Outcome::Dropped(DropReason::TooLarge));
+    assert!(world.lane.is_empty());
+    assert_eq!(world.lane.holds().count(), 0, "nothing is left that waits");
+}
+
 #[test]
 fn a_final_record_is_dropped_and_the_rest_goes_on() {
     let mut world = World::new();

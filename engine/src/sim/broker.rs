@@ -6,6 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use super::{
     checker::Checker,
     context::{Context, Event},
+    packets::{length, packets},
     plan::Plan,
 };
 use crate::{
@@ -100,9 +101,10 @@ impl Broker {
         self.send(cx, checker, session);
     }
 
-    /// Whether nothing waits for the process any more.
+    /// Whether nothing waits for the process any more, and whatever comes reaches it.
     pub(super) fn is_idle(&self) -> bool {
-        self.clients.iter().all(|client| client.queue.is_empty() && client.in_flight.is_empty())
+        let reaches = |client: &Client| client.connection.is_some_and(|connection| self.connections[connection].alive);
+        self.clients.iter().all(|client| client.queue.is_empty() && client.in_flight.is_empty() && reaches(client))
     }
 
     /// A TCP connection is asked for; `None` when there is nobody.
@@ -377,27 +379,4 @@ fn deliver(cx: &mut Context, last: &mut Duration, latency: u64, bytes: &[u8], ev
         cx.at(*last, event(piece.to_vec()));
         rest = behind;
     }
-}
-
-/// The whole packets in bytes, and the rest.
-fn packets(mut bytes: &[u8]) -> (Vec<&[u8]>, &[u8]) {
-    let mut packets = Vec::new();
-    while let Some((length, width)) = length(bytes).filter(|(length, width)| 1 + width + length <= bytes.len()) {
-        let (packet, rest) = bytes.split_at(1 + width + length);
-        packets.push(packet);
-        bytes = rest;
-    }
-    (packets, bytes)
-}
-
-/// The remaining length, and its bytes.
-fn length(packet: &[u8]) -> Option<(usize, usize)> {
-    let mut length = 0;
-    for (index, byte) in packet.get(1..)?.iter().enumerate().take(4) {
-        length |= usize::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Some((length, index + 1));
-        }
-    }
-    None
 }

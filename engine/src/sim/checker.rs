@@ -32,6 +32,8 @@ pub(super) struct Message {
     pub(super) allowed: u32,
     /// The life of the process that wrote its acknowledgement since the broker sent it last.
     pub(super) answered: u32,
+    /// The process of this life was told that it is in Kafka, the last that was.
+    pub(super) confirmed: u32,
 }
 
 /// What Kafka has of one MQTT topic.
@@ -123,6 +125,7 @@ impl Checker {
             copies: 0,
             allowed: 1,
             answered: 0,
+            confirmed: 0,
         });
         self.messages.len() as u32 - 1
     }
@@ -221,6 +224,18 @@ impl Checker {
         spooled.messages.iter().for_each(|id| self.allow(*id));
         let unread = self.messages.iter_mut().filter(|message| !spooled.complete && message.taken == life);
         unread.for_each(|message| message.allowed += 1);
+    }
+
+    /// A stop leaves one cursor for all partitions: behind the oldest record in the spool of which the process did not
+    /// know that it is in Kafka, what it knew of comes again. Of a message that may come twice the spool may hold the
+    /// second copy, of which it knew nothing.
+    pub(super) fn allow_ahead(&mut self, spooled: &Spooled, life: u32) {
+        let known = |message: &Message| message.confirmed == life && message.allowed == 1;
+        let oldest = spooled.messages.iter().position(|id| !known(&self.messages[*id as usize]));
+        for id in &spooled.messages[oldest.unwrap_or(spooled.messages.len())..] {
+            let message = &mut self.messages[*id as usize];
+            message.allowed += u32::from(message.confirmed == life);
+        }
     }
 
     /// At the end: what was acknowledged, and what the last process took, is in Kafka.

@@ -11,7 +11,7 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use super::plan::Fault;
 
 /// Lines of the trace that are kept.
-const LINES: usize = 400;
+const LINES: usize = 100_000;
 
 /// Something that happens at its time.
 #[derive(Clone, Debug)]
@@ -182,8 +182,8 @@ impl Context {
         }
     }
 
-    /// The trace as text.
-    pub(super) fn trace(&self) -> String {
-        self.trace.iter().flatten().map(|line| format!("{line}\n")).collect()
+    /// The trace.
+    pub(super) fn take_trace(&mut self) -> Vec<String> {
+        self.trace.take().into_iter().flatten().collect()
     }
 }

@@ -157,10 +157,10 @@ impl Producer {
     pub(super) fn serve(&mut self, cx: &mut Context, cluster: &Cluster, checker: &mut Checker, partition: usize) {
         let place = &mut self.places[partition];
         place.scheduled = false;
-        if cluster.is_silent(partition) {
+        let end = place.end();
+        if cluster.is_silent(partition) || place.answered >= end {
             return;
         }
-        let end = place.end();
         if place.appended > place.answered {
             let answered = std::mem::replace(&mut place.answered, place.appended);
             self.answer(cx, partition, answered..self.places[partition].appended, Verdict::Delivered);
@@ -186,8 +186,8 @@ impl Producer {
         cx.wake();
     }
 
-    /// The next report.
-    pub(super) fn poll(&mut self) -> Option<Report> {
+    /// The next report to the process of this life.
+    pub(super) fn poll(&mut self, checker: &mut Checker, life: u32) -> Option<Report> {
         while let Some((partition, order, verdict)) = self.reports.pop_front() {
             let place = &mut self.places[partition];
             let at = order.checked_sub(place.first).map(|at| at as usize);
@@ -195,6 +195,9 @@ impl Producer {
             place.trim();
             if let Some(record) = taken {
                 self.in_flight -= 1;
+                if let (Verdict::Delivered, Some(id)) = (verdict, record.value.as_deref().and_then(identify)) {
+                    checker.messages[id as usize].confirmed = life;
+                }
                 return Some(Report { record, order, verdict });
             }
         }

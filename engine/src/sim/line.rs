@@ -1,6 +1,7 @@
 //! The lane with its producer and its spool: what `lane::Driver` is, in the model. It decides nothing.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -13,6 +14,7 @@ use super::{
     disk::Runner,
     kafka::{Cluster, Producer, REPLACEMENT},
     plan::{Bug, Plan},
+    slot::Outside,
 };
 use crate::{
     kafka::{Directory, HoldReason, Report, Topics, Verdict},
@@ -46,6 +48,8 @@ pub(super) struct Line {
     keyed: bool,
     ack: Ack,
     bug: Option<Bug>,
+    /// What has ended too early, for [`Bug::CursorAhead`].
+    ahead: HashSet<u64>,
     pub(super) spills: u64,
 }
 
@@ -80,6 +84,7 @@ impl Line {
             keyed: plan.keyed,
             ack: plan.ack,
             bug: plan.bug,
+            ahead: HashSet::new(),
             spills: 0,
         }
     }
@@ -139,12 +144,12 @@ impl Line {
     }
 
     /// One turn: reports, results of jobs, what is due. Returns the receipts for the sessions.
-    pub(super) fn turn(&mut self, cx: &mut Context, cluster: &Cluster) -> Vec<Receipt> {
+    pub(super) fn turn(&mut self, cx: &mut Context, out: &mut Outside<'_>) -> Vec<Receipt> {
         let now = cx.instant();
         if let Some(mode) = self.lane.handle_timeout(now) {
             self.changed(cx, mode);
         }
-        while let Some(report) = self.producer.poll() {
+        while let Some(report) = self.producer.poll(out.checker, out.life) {
             self.report(now, report);
         }
         self.poll_siding(now);
@@ -153,7 +158,7 @@ impl Line {
             self.producer = Producer::new(self.producer.id() + 1, self.partitions);
             cx.tell(|| "kafka: a new producer".to_owned());
         }
-        self.flush(cx, cluster);
+        self.flush(cx, out.cluster);
         for receipt in &self.receipts {
             self.tally.settled(receipt.route, receipt.outcome);
         }
@@ -196,7 +201,7 @@ impl Line {
         let spilling = matches!(self.lane.mode(), Mode::Spilling { .. });
         let Some(receipt) = self.lane.handle_report(now, report) else { return };
         match (receipt.ticket.sequence(LogName::Spool), &mut self.siding) {
-            (Some(_), _) if self.bug == Some(Bug::CursorAhead) => {}
+            (Some(sequence), _) if self.ahead.contains(&sequence) => {}
             (Some(_), _) if self.bug == Some(Bug::ShadowTwice) && spilling => {}
             (Some(sequence), Some(siding)) => siding.handle_ended(sequence, receipt, &mut self.movements),
             _ => self.receipts.push(receipt),
@@ -223,9 +228,8 @@ impl Line {
             let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
             if let (Some(Bug::CursorAhead), Some(siding)) = (self.bug, &mut self.siding) {
                 let taken = ready.records.iter().take(ready.most);
-                for (record, sequence) in
-                    taken.filter_map(|record| Some((record, record.ticket.sequence(LogName::Spool)?)))
-                {
+                let spooled = taken.filter_map(|record| Some((record, record.ticket.sequence(LogName::Spool)?)));
+                for (record, sequence) in spooled.filter(|(_, sequence)| self.ahead.insert(*sequence)) {
                     let (ticket, route, outcome) = (record.ticket, record.route, Outcome::Delivered);
                     siding.handle_ended(sequence, Receipt { ticket, route, outcome }, &mut self.movements);
                 }

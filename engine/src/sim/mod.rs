@@ -13,8 +13,9 @@
 //! (`plan`); so one seed gives one run. The `checker` holds the promises of the design against what happens, at every
 //! step where it can, and at the end.
 //!
-//! `FAIRLEAD_SEED=… cargo test … sim::` replays one seed and prints what happened; `FAIRLEAD_SEEDS=1000000` runs so many
-//! new ones and appends a line to `tests/simulation.jsonl`.
+//! Every `cargo test` runs new seeds for 30 s. `FAIRLEAD_SEED=… cargo test … sim::` replays one seed and prints what
+//! happened; `FAIRLEAD_SEEDS=1000000` runs so many new ones and appends a line to `tests/simulation.jsonl`. A seed that
+//! breaks a promise is printed, and the end of its trace with the first.
 
 mod broker;
 mod checker;
@@ -22,6 +23,7 @@ mod context;
 mod disk;
 mod kafka;
 mod line;
+mod packets;
 mod plan;
 mod process;
 mod slot;

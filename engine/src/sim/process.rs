@@ -98,10 +98,12 @@ impl Process {
                 }
             }
         }
-        let receipts = self.line.turn(cx, out.cluster);
+        let receipts = self.line.turn(cx, out);
         for receipt in &receipts {
             cx.tell(|| format!("receipt {:?}", receipt));
-            self.slots[receipt.ticket.slot()].session.handle_receipt(receipt.ticket);
+            let slot = &mut self.slots[receipt.ticket.slot()];
+            slot.session.handle_receipt(receipt.ticket);
+            slot.rung = true;
         }
         !receipts.is_empty()
     }
@@ -124,7 +126,8 @@ impl Process {
 
     /// Whether there is nothing left to do and everything is as it should be.
     pub(super) fn is_idle(&self) -> bool {
-        self.slots.iter().all(|slot| slot.session.is_ready() && slot.session.is_idle()) && self.line.is_idle()
+        let ready = self.slots.iter().all(|slot| slot.session.is_ready() && slot.session.is_idle());
+        self.stopping.is_none() && ready && self.line.is_idle()
     }
 
     /// The bounds that hold at every moment.

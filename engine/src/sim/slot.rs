@@ -37,6 +37,8 @@ pub(super) struct Slot {
     /// Waits for its Kafka topic.
     stalled: Option<(Ticket, Publish)>,
     pub(super) offered: bool,
+    /// A receipt came: another turn follows this one.
+    pub(super) rung: bool,
     pub(super) read_at: Instant,
     /// Identifiers of which a PUBACK was written, for [`Bug::DupSuppressed`].
     answered: HashSet<u16>,
@@ -68,6 +70,7 @@ impl Slot {
             ended: false,
             stalled: None,
             offered: false,
+            rung: false,
             read_at: now,
             answered: HashSet::new(),
         }
@@ -140,7 +143,7 @@ impl Slot {
             return true;
         }
         self.tell_events(cx, index);
-        read || fed
+        std::mem::take(&mut self.rung) || read || fed
     }
 
     fn dial(&mut self, cx: &mut Context, index: usize, life: u32) {

@@ -1,14 +1,11 @@
 //! New seeds, one seed again, and the bugs that must be seen.
-//!
-//! They run where `FAIRLEAD_SEED` or `FAIRLEAD_SEEDS` asks for them: some seeds still end with a process that spins, and
-//! whether that is the product or its model is not known yet.
 
 use std::{
     env,
     fs::File,
     io::Write as _,
-    panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -18,72 +15,71 @@ use super::{
 };
 use crate::shard::clock;
 
-/// Seeds in which a seeded bug must be seen at the latest.
-const ENOUGH: u64 = 3_000;
-
-/// Runs a world; a panic of the product is a failure like any other.
-fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Result<Outcome, String> {
-    let caught = catch_unwind(AssertUnwindSafe(|| world::run(seed, bug, traced)));
-    caught.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-    })
-}
+/// How long new seeds run where nobody asks for a number of them.
+const TIME: Duration = Duration::from_secs(30);
+/// Lines of the trace that are shown of a failed seed.
+const LINES: usize = 400;
+/// Failed seeds that end a campaign.
+const FAILURES: usize = 10;
 
 /// What is wrong in the world of a seed, and its sums.
 fn verdict(seed: u64, bug: Option<Bug>) -> Result<Sums, String> {
-    match run(seed, bug, false) {
-        Ok(Outcome { failure: None, sums, .. }) => Ok(sums),
-        Ok(Outcome { failure: Some(failure), .. }) => Err(failure),
-        Err(panic) => Err(format!("panic: {panic}")),
-    }
+    let Outcome { failure, sums, .. } = world::run(seed, bug, false);
+    failure.map_or(Ok(sums), Err)
 }
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-/// Replays a seed and shows what happened.
-fn show(seed: u64) {
-    let outcome = run(seed, None, true);
-    match outcome {
-        Ok(Outcome { failure, trace, sums, .. }) => {
-            println!("{trace}\n{sums:?}\n{}", failure.as_deref().unwrap_or("nothing is wrong"));
-        }
-        Err(panic) => println!("panic: {panic}"),
-    }
+/// Replays a seed and shows what happened, so many lines of it at most.
+fn show(seed: u64, lines: usize) -> Option<String> {
+    let Outcome { failure, trace, sums, .. } = world::run(seed, None, true);
+    trace.iter().skip(trace.len().saturating_sub(lines)).for_each(|line| println!("{line}"));
+    println!("{sums:?}\n{}", failure.as_deref().unwrap_or("nothing is wrong"));
+    failure
 }
 
 #[test]
 fn no_seed_breaks_a_promise() {
     if let Some(seed) = number("FAIRLEAD_SEED") {
-        show(seed);
-        verdict(seed, None).unwrap_or_else(|failure| panic!("FAIRLEAD_SEED={seed}: {failure}"));
+        assert!(show(seed, usize::MAX).is_none(), "FAIRLEAD_SEED={seed} breaks a promise");
         return;
     }
-    let Some(count) = number("FAIRLEAD_SEEDS") else { return };
-    let first = rand::random::<u64>() >> 16;
-    let start = clock::now();
-    let mut sums = Sums::default();
-    let mut failed = None;
-    for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
-        match verdict(seed, None) {
-            Ok(more) => sums.add(&more),
-            Err(failure) => {
-                show(seed);
-                failed = Some(format!("FAIRLEAD_SEED={seed}: {failure}"));
-                break;
-            }
-        }
-    }
+    let count = number("FAIRLEAD_SEEDS");
+    let (first, start) = (rand::random::<u64>() >> 16, clock::now());
+    let end = count.is_none().then(|| start + TIME);
+    let (sums, failed) = campaign(first, count.unwrap_or(u64::MAX), end);
     let seconds = (clock::now() - start).as_secs();
     println!("simulation: {} seeds from {first}, {seconds} s: {sums:?}", sums.worlds);
-    note(first, &sums, seconds, failed.as_deref());
-    assert!(failed.is_none(), "{}", failed.unwrap_or_default());
+    if count.is_some() {
+        note(first, &sums, seconds, &failed);
+    }
+    if let Some((seed, _)) = failed.first() {
+        show(*seed, LINES);
+        let failed: Vec<String> =
+            failed.iter().map(|(seed, failure)| format!("FAIRLEAD_SEED={seed}: {failure}")).collect();
+        panic!("{}", failed.join("\n"));
+    }
+}
+
+/// Runs so many seeds, as far as time and failures allow.
+fn campaign(first: u64, count: u64, end: Option<Instant>) -> (Sums, Vec<(u64, String)>) {
+    let (mut sums, mut failed) = (Sums::default(), Vec::new());
+    for seed in (0..count).map(|number| first + number) {
+        match verdict(seed, None) {
+            Ok(more) => sums.add(&more),
+            Err(failure) => failed.push((seed, failure)),
+        }
+        if failed.len() >= FAILURES || end.is_some_and(|end| clock::now() >= end) {
+            break;
+        }
+    }
+    (sums, failed)
 }
 
 /// Appends a campaign to its journal.
-fn note(first: u64, sums: &Sums, seconds: u64, failed: Option<&str>) {
+fn note(first: u64, sums: &Sums, seconds: u64, failed: &[(u64, String)]) {
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");
     let commit = Command::new("git").args(["-C", tests, "rev-parse", "--short", "HEAD"]).output();
     let commit = commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
@@ -99,55 +95,48 @@ fn note(first: u64, sums: &Sums, seconds: u64, failed: Option<&str>) {
 #[test]
 fn one_seed_gives_one_run() {
     for seed in 0..20 {
-        let runs = [run(seed, None, true), run(seed, None, true)].map(Result::unwrap);
+        let runs = [(); 2].map(|()| world::run(seed, None, true));
         assert_eq!(runs[0].fingerprint, runs[1].fingerprint, "seed {seed}");
         assert_eq!(runs[0].trace, runs[1].trace, "seed {seed}");
     }
 }
 
-/// Sees a bug, where seeds are asked for: what is seen begins with `what`.
-fn sees(bug: Bug, what: &str) {
-    if number("FAIRLEAD_SEEDS").is_some() {
-        let (seed, failure) = caught(bug);
-        assert!(failure.starts_with(what), "{bug:?}: seed {seed}: {failure}");
-    }
-}
-
-/// The first seed in which a bug is seen, and as what.
-fn caught(bug: Bug) -> (u64, String) {
+/// A bug is seen within the first so many seeds, and the checker says what it is.
+fn sees(bug: Bug, what: &str, enough: u64) {
     let seen = |seed: u64| verdict(seed, Some(bug)).err().map(|failure| (seed, failure));
-    let (seed, failure) = (0..ENOUGH).find_map(seen).unwrap_or_else(|| panic!("nothing sees {bug:?}"));
-    (seed, failure)
+    let (seed, failure) = (0..enough).find_map(seen).unwrap_or_else(|| panic!("nothing sees {bug:?}"));
+    assert!(failure.starts_with(what), "{bug:?}: seed {seed}: {failure}");
+    println!("{bug:?}: seed {seed}: {failure}");
 }
 
 #[test]
 fn a_receipt_before_the_sync_is_seen() {
-    sees(Bug::ReceiptBeforeSync, "lost");
+    sees(Bug::ReceiptBeforeSync, "lost", 500);
 }
 
 #[test]
 fn a_cursor_ahead_of_the_reports_is_seen() {
-    sees(Bug::CursorAhead, "lost");
+    sees(Bug::CursorAhead, "lost", 50);
 }
 
 #[test]
 fn a_replay_that_does_not_wait_for_shadows_is_seen() {
-    sees(Bug::ReplayOverShadows, "duplicate");
+    sees(Bug::ReplayOverShadows, "duplicate", 50);
 }
 
 #[test]
 fn a_shadow_that_is_sent_twice_is_seen() {
-    sees(Bug::ShadowTwice, "duplicate");
+    sees(Bug::ShadowTwice, "duplicate", 50);
 }
 
 #[test]
 fn a_dup_suppressed_after_its_puback_is_seen() {
-    sees(Bug::DupSuppressed, "lost");
+    sees(Bug::DupSuppressed, "lost", 500);
 }
 
 #[test]
 fn a_disk_that_lies_is_seen() {
-    sees(Bug::LyingDisk, "lost");
+    sees(Bug::LyingDisk, "lost", 500);
 }
 
 #[test]

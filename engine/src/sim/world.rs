@@ -1,6 +1,10 @@
 //! The world of one seed: events in the order of their time, faults, lives of the process, and the end.
 
-use std::{mem, time::Duration};
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use fairlead_spool::disk::Memory;
 
@@ -10,15 +14,19 @@ use super::{
     context::{Context, Event},
     disk,
     kafka::Cluster,
-    plan::{Bug, Fault, Plan},
+    plan::{Bug, Plan},
     process::{Process, left_behind},
     slot::Outside,
 };
 use crate::message::Qos;
 
+mod faults;
+
 /// Longest time from the end of the last fault until everything is where it belongs: a pause of an MQTT session and one
 /// of a partition at their longest, twice, and time to drain.
 const SETTLE: Duration = Duration::from_secs(120);
+/// Time that is left after the last fault in any case.
+const REST: Duration = Duration::from_secs(1);
 /// Longest time until a fresh message is in Kafka and acknowledged then.
 const FRESH: Duration = Duration::from_secs(10);
 /// Turns in a row, without an event and without time passing, that are taken for spinning.
@@ -30,7 +38,7 @@ const INSTANT: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) failure: Option<String>,
-    pub(super) trace: String,
+    pub(super) trace: Vec<String>,
     pub(super) sums: Sums,
     pub(super) fingerprint: u64,
 }
@@ -55,14 +63,18 @@ struct World {
     spun: (Duration, u32),
 }
 
-/// Runs the world of a seed.
+/// Runs the world of a seed; a panic of the product is a failure like any other.
 pub(super) fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Outcome {
     let mut world = World::new(Plan::new(seed, bug), traced);
-    world.play();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.play())) {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        world.cx.fail(|| format!("panic: {}", text.unwrap_or_default()));
+    }
     let World { mut cx, mut checker, process, .. } = world;
     checker.sums.spills += process.map_or(0, |process| process.line.spills);
     let (failure, fingerprint) = (cx.failure.take(), checker.fingerprint());
-    Outcome { failure, trace: cx.trace(), sums: checker.sums, fingerprint }
+    Outcome { failure, trace: cx.take_trace(), sums: checker.sums, fingerprint }
 }
 
 impl World {
@@ -96,6 +108,8 @@ impl World {
     fn play(&mut self) {
         self.run_until(self.plan.healed, |_| false);
         self.heal();
+        // Whoever stood still learns first what it has missed.
+        self.run_until(self.cx.now + REST, |_| false);
         let settled = self.run_until(self.cx.now + SETTLE, World::is_idle);
         if !settled {
             self.fail_liveness("what was sent does not come to its end");
@@ -270,96 +284,6 @@ impl World {
         Some(message)
     }
 
-    fn strike(&mut self, fault: Fault) {
-        self.cx.tell(|| format!("fault: {fault:?}"));
-        self.checker.sums.faults += 1;
-        let milliseconds = Duration::from_millis;
-        match fault {
-            Fault::Cut { session, broker, process } => {
-                if let Some(connection) = self.broker.cut(&mut self.cx, session) {
-                    self.cx.after(milliseconds(broker), Event::BrokerLost { connection });
-                    self.cx.after(milliseconds(process), Event::ProcessLost { connection });
-                }
-            }
-            Fault::Broker { keeps, .. } => self.broker.stop(&mut self.cx, keeps),
-            Fault::Freeze { .. } => self.cluster.frozen += 1,
-            Fault::Block { partition, .. } => self.cluster.blocked[partition] += 1,
-            Fault::Refuse { partition, reason, .. } => self.cluster.refuse(partition, reason),
-            Fault::Fatal => {
-                if let Some(process) = &mut self.process {
-                    process.line.fail(&mut self.cx, &self.cluster, &mut self.checker);
-                }
-            }
-            Fault::QueueFull { .. } => self.cluster.full += 1,
-            Fault::SlowDisk { factor, .. } => self.disk_latency = (self.plan.disk * u64::from(factor)).min(2_000_000),
-            Fault::SyncFails { after, times } => {
-                self.disk.fail(
-                    fairlead_spool::disk::Operation::Sync,
-                    after,
-                    times,
-                    rustix::io::Errno::IO.raw_os_error(),
-                );
-            }
-            Fault::DiskFails { operation, times } => {
-                self.disk.fail(operation, 0, times, rustix::io::Errno::IO.raw_os_error())
-            }
-            Fault::NoSpace { .. } => self.disk.limit_space(Some(0)),
-            Fault::Pause { lasting } => self.paused = self.paused.max(self.cx.now + milliseconds(lasting)),
-            Fault::Kill { restart } => self.crash(false, milliseconds(restart)),
-            Fault::PowerCut { restart } => self.crash(true, milliseconds(restart)),
-            Fault::Stop { deadline } => {
-                if let Some(process) = self.process.as_mut() {
-                    process.stop(&mut self.cx, false);
-                    self.cx.after(milliseconds(deadline), Event::StopDeadline { life: process.life });
-                }
-            }
-        }
-        if let Some(lasting) = fault.lasting() {
-            self.cx.after(lasting, Event::Mend(fault));
-        }
-    }
-
-    fn mend(&mut self, fault: Fault) {
-        if self.healed {
-            return;
-        }
-        self.cx.tell(|| format!("over: {fault:?}"));
-        match fault {
-            Fault::Broker { .. } => self.broker.down -= 1,
-            Fault::Freeze { .. } => self.cluster.frozen -= 1,
-            Fault::Block { partition, .. } => self.cluster.blocked[partition] -= 1,
-            Fault::Refuse { partition, .. } => self.cluster.relent(partition),
-            Fault::QueueFull { .. } => self.cluster.full -= 1,
-            Fault::SlowDisk { .. } => self.disk_latency = self.plan.disk,
-            Fault::NoSpace { .. } => self.disk.limit_space(None),
-            _ => {}
-        }
-        self.go_on();
-    }
-
-    /// Kafka may have something to do again.
-    fn go_on(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.line.producer.schedule_all(&mut self.cx, &self.cluster);
-        }
-    }
-
-    /// The last fault is over.
-    fn heal(&mut self) {
-        self.cx.tell(|| "everything is healed".to_owned());
-        self.healed = true;
-        self.cluster.heal();
-        self.broker.down = 0;
-        self.disk.heal();
-        self.disk.limit_space(None);
-        self.disk_latency = self.plan.disk;
-        self.go_on();
-        // A log that is fenced says so, and waits for somebody to start the process anew.
-        if self.process.as_ref().is_some_and(|process| process.line.is_fenced()) {
-            self.crash(false, Duration::from_millis(1));
-        }
-    }
-
     fn start(&mut self) {
         if self.process.is_some() {
             return;
@@ -384,6 +308,8 @@ impl World {
                 self.checker.recovered(&mut self.cx, &spooled);
                 if mem::take(&mut self.crashed) {
                     self.checker.allow_rerun_of(&spooled, life - 1);
+                } else {
+                    self.checker.allow_ahead(&spooled, life - 1);
                 }
                 self.process = Some(process);
             }
@@ -425,8 +351,7 @@ impl World {
         self.checker.sums.spills += process.line.spills;
         process.check_ledger(&mut self.cx);
         // Nobody knows what becomes of what is inside librdkafka.
-        let inside: Vec<u32> = process.line.producer.messages().collect();
-        inside.iter().for_each(|id| self.checker.allow(*id));
+        process.line.producer.messages().for_each(|id| self.checker.allow(id));
         process.line.producer.abandon(&mut self.cx, &self.cluster, &mut self.checker);
         self.checker.allow_reruns(None, 2);
         self.crashed |= !settled;

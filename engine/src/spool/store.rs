@@ -214,10 +214,10 @@ impl<D: Disk> Store<D> {
         gaps
     }
 
-    /// Records that replay has not read.
+    /// Records that replay has not read. What has ended before it came to them need not be.
     #[must_use]
     pub fn unread(&self) -> u64 {
-        (self.log.appended() + 1).saturating_sub(self.position.sequence)
+        (self.log.appended() + 1).saturating_sub(self.position.sequence.max(self.progress.base()))
     }
 
     /// The next piece of upkeep.
@@ -284,5 +284,49 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.log.usage()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fairlead_spool::{Name, Options, Spool, disk::Memory};
+
+    use super::*;
+    use crate::{message::TopicId, shard::clock};
+
+    /// A spool in memory with so many records that are synced and have their receipts.
+    fn synced(records: u64) -> Store<Memory> {
+        let options =
+            Options { max: 8 << 16, min_free: 0, segment: 1 << 16, group: 8 << 10, record: 16 << 10, shards: 1 };
+        let (spool, _) = Spool::open(Memory::new(), "/spool", options).unwrap();
+        let (log, recovery) = spool.log(Name::Shard(0)).unwrap();
+        let (mut store, now) = (Store::new(log, &recovery), clock::now());
+        while let Some(upkeep) = store.poll_upkeep(now) {
+            store.handle_upkeep(now, upkeep.run()).unwrap();
+        }
+        let (ticket, route, topic) = (Ticket::new(0, 0, 0, 0), RouteId(0), TopicId(0));
+        let record =
+            Record { ticket, topic, route, partition: 0, key: None, value: None, mqtt_topic: None, extra: None };
+        for sequence in 1..=records {
+            assert_eq!(store.append(&record, "topic", 0, 0), Ok(sequence));
+        }
+        let commit = store.poll_commit(now).unwrap();
+        store.handle_committed(now, commit.run()).unwrap();
+        while store.poll_receipt().is_some() {}
+        store
+    }
+
+    /// Shadows may be delivered before replay comes to them: it would wait for what nobody reads.
+    #[test]
+    fn what_has_ended_need_not_be_read() {
+        let mut store = synced(3);
+        assert_eq!(store.unread(), 3);
+        assert!(store.handle_ended(1, Outcome::Delivered).is_none());
+        assert_eq!(store.unread(), 2);
+        assert!(store.handle_ended(3, Outcome::Delivered).is_none());
+        assert_eq!(store.unread(), 2, "the second stands before it");
+        assert!(store.handle_ended(2, Outcome::Delivered).is_none());
+        assert!(store.poll_read().is_none());
+        assert_eq!(store.unread(), 0);
     }
 }

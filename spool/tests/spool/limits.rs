@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fairlead_spool::{
     AppendError, CommitError, Name, OpenError, Options, Spool, State,
-    disk::{Memory, Operation},
+    disk::{Disk as _, Memory, Operation},
 };
 
 use crate::rig::{Rig, SMALL, append_up_to, data, expected, memory, payload};
@@ -102,6 +102,31 @@ fn what_must_stay_free_stays_free() {
     assert!(errors.is_empty() || errors[0].contains("min_free"), "{errors:?}");
     let used = rig.log.usage().bytes;
     assert!((256 << 10..=512 << 10).contains(&used), "{used}");
+}
+
+/// A file that was made is a segment, a spare, or gone: none is forgotten, to lie beside the spool's `max`.
+#[test]
+fn a_segment_that_cannot_be_prepared_leaves_no_file_behind() {
+    let operations = [Operation::Create, Operation::Allocate, Operation::Write, Operation::Sync, Operation::Rename];
+    for operation in operations.into_iter().chain([Operation::SyncFolder]) {
+        for (after, times) in (0..8).flat_map(|after| [(after, 1), (after, 3)]) {
+            let disk = Memory::new();
+            let mut rig = memory(&disk);
+            disk.fail(operation, after, times, libc::EIO);
+            for _ in 0..8 {
+                rig.upkeep();
+                rig.pass(Duration::from_millis(250));
+            }
+            disk.heal();
+            rig.upkeep();
+            let names = disk.paths();
+            let files = names.iter().map(|path| path.to_string_lossy());
+            let files = files.filter(|path| path.contains("/shard-00/") && !path.contains("cursor"));
+            assert_eq!(files.count(), 2, "{operation:?} fails {times} times after {after}: {names:?}");
+            append_up_to(&mut rig, 20);
+            rig.settle();
+        }
+    }
 }
 
 #[test]
@@ -276,6 +301,57 @@ fn the_cursor_is_written_every_hundred_milliseconds_or_when_asked() {
     assert_eq!(rig.log.delivered(), 40);
     drop(rig);
     assert_eq!(memory(&disk).recovery.backlog, 10);
+}
+
+/// Otherwise whoever waits for the log polls it without end.
+#[test]
+fn what_cannot_be_done_yet_asks_for_no_poll() {
+    let disk = Memory::new();
+    let mut rig = memory(&disk);
+    append_up_to(&mut rig, 50);
+    rig.settle();
+    rig.log.release(10);
+    rig.upkeep();
+    // A cursor is due and upkeep rests, because the last one failed.
+    rig.log.release(20);
+    rig.pass(Duration::from_millis(100));
+    disk.fail(Operation::Sync, 0, 1, libc::EIO);
+    assert_eq!(rig.upkeep().len(), 1);
+    assert_eq!(rig.log.poll_timeout(), Some(rig.now + Duration::from_millis(250)));
+    // A mark is due and the log is fenced.
+    append_up_to(&mut rig, 51);
+    rig.pass(Duration::from_secs(1));
+    rig.commit().expect("a group").expect("a disk that works");
+    for path in disk.paths().iter().filter(|path| path.to_string_lossy().contains("/shard-00/")) {
+        disk.remove(path).expect("it is there");
+    }
+    rig.upkeep();
+    assert!(rig.log.usage().fenced);
+    rig.pass(Duration::from_millis(10));
+    rig.upkeep();
+    assert!(rig.commit().is_none());
+    assert!(rig.log.poll_timeout().is_some_and(|at| at > rig.now));
+}
+
+/// A segment is made for the group before anything else is written.
+#[test]
+fn a_mark_is_not_waited_for_where_a_group_waits_for_a_segment() {
+    let disk = Memory::new();
+    let options = Options { max: 40 * (16 << 10), segment: 16 << 10, group: 1 << 10, record: 1500, ..SMALL };
+    let mut rig = Rig::open(disk.clone(), "/spool", options).expect("it opens");
+    rig.upkeep();
+    assert_eq!(rig.log.append(&data(b"", &payload(1))), Ok(1));
+    let first = rig.log.poll_commit(rig.now).expect("a group");
+    rig.upkeep();
+    assert_eq!(rig.log.append(&data(b"", &payload(2))), Ok(2));
+    disk.fail(Operation::Sync, 0, 1, libc::EIO);
+    assert!(rig.log.handle_committed(rig.now, first.run()).is_err());
+    assert!(matches!(rig.commit(), Some(Ok(1))), "into the segment that was ready");
+    rig.pass(Duration::from_millis(10));
+    assert!(rig.commit().is_none(), "the second group does not fit behind it");
+    assert!(rig.log.poll_timeout().is_none_or(|at| at > rig.now));
+    rig.upkeep();
+    assert!(matches!(rig.commit(), Some(Ok(2))));
 }
 
 #[test]

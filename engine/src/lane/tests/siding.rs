@@ -9,7 +9,7 @@ use std::{
 use super::super::*;
 use crate::{
     kafka::{HoldReason, Report, Verdict},
-    message::{LogName, Record, RouteId, Ticket, TopicId},
+    message::{DropReason, LogName, Record, RouteId, Ticket, TopicId},
 };
 
 const TOPIC: TopicId = TopicId(0);
@@ -249,6 +249,78 @@ fn a_partition_waits_for_its_shadows_and_others_go_on() {
     assert!(world.inside.records[1].iter().flatten().all(|record| record.ticket.is_stored()));
     world.settle();
     world.assert_delivered_once_in_order(20);
+}
+
+/// Of what Kafka refuses as a shadow replay finds the cause; what the log had no room for is not taken for it.
+#[test]
+fn shadows_that_are_refused_go_one_at_a_time() {
+    for room in [usize::MAX, 1] {
+        let mut world = World::new(Spooling::Outage);
+        world.most = room;
+        world.publish(0..6);
+        world.turn();
+        world.pass(SPILL_AFTER);
+        assert!(spilling(&world));
+        let refused = Verdict::Suspect(DropReason::TooLarge);
+        world.report(0, 3, refused);
+        world.report(1, 3, Verdict::Delivered);
+        assert_eq!(world.kafka[1], [1, 3, 5]);
+        assert!(world.ended.is_empty() || room > 1 && world.ended.len() == 3, "nothing is dropped: {:?}", world.ended);
+        world.most = usize::MAX;
+        world.pass(LEAST);
+        world.pass(LINGER);
+        assert_eq!(world.inside.records[0].len(), 1, "the first of three, alone");
+        world.report(0, 1, refused);
+        world.settle();
+        assert_eq!(world.kafka[0], [2, 4], "only the cause is dropped");
+        assert_eq!((world.acknowledged.len(), world.ended.len()), (6, world.spool.len()));
+    }
+}
+
+/// Everything that replay has read was delivered as a shadow meanwhile: nothing is left to send.
+#[test]
+fn a_batch_that_was_let_go_is_not_waited_for() {
+    let mut world = World::new(Spooling::Always);
+    world.publish(0..10);
+    world.turn();
+    world.pass(OLDEST);
+    assert!(spilling(&world));
+    world.pass(LEAST);
+    assert_eq!(world.lane.len(), 20, "the shadows, and what replay has read of them");
+    (0..PARTITIONS).for_each(|partition| world.report(partition, usize::MAX, Verdict::Delivered));
+    world.pass(LINGER);
+    assert!(world.lane.is_empty());
+    world.pass(LINGER * 2);
+    assert!(world.lane.poll_timeout().is_none_or(|at| at > world.now));
+    world.pass(LEAST);
+    assert_eq!(world.lane.mode(), Mode::Direct);
+    world.lane.take_hold_time();
+    world.publish(10..12);
+    world.turn();
+    assert!(world.lane.take_hold_time().is_some_and(|time| time <= LINGER), "a new batch begins");
+    world.settle();
+    world.assert_delivered_once_in_order(12);
+}
+
+/// Shadows of one partition may keep replay from handing over for long: its time runs from then.
+#[test]
+fn what_replay_has_just_handed_over_is_not_late() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..2);
+    world.turn();
+    world.pass(SPILL_AFTER);
+    assert!(spilling(&world));
+    world.pass(LEAST);
+    world.pass(OLDEST * 2);
+    world.report(0, 1, Verdict::Hold(HoldReason::Unavailable));
+    world.turn();
+    assert_eq!(world.lane.in_flight(), 2, "a shadow, and what replay has handed over");
+    world.turn();
+    assert!(matches!(world.lane.mode(), Mode::Draining { .. }), "Kafka has had no time to confirm it");
+    world.pass(OLDEST);
+    assert!(spilling(&world));
+    world.settle();
+    world.assert_delivered_once_in_order(2);
 }
 
 #[test]

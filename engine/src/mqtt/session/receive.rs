@@ -167,6 +167,9 @@ impl Session {
         if ack.session_present && (ack.reason != 0 || self.is_clean()) {
             return Err(Violation::SessionPresent);
         }
+        if ack.reason != 0 {
+            self.subscriber.handle_refused();
+        }
         if let Some(cause) = self.objection(&ack) {
             self.close(Some(0).filter(|_| ack.reason == 0), cause);
             return Ok(());

@@ -1,7 +1,8 @@
 //! SUBSCRIBE and UNSUBSCRIBE: what the session should have, and how far it is.
 //!
 //! The first connection of the process asks for every filter that is not remembered as granted; a session that goes
-//! on keeps what was granted; a lost one, or one at another broker, asks for all again. Filters that were refused, or
+//! on keeps what was granted; a lost one, one at another broker, or one that may have been lost behind a CONNECT without
+//! an answer, asks for all again. Filters that were refused, or
 //! granted at less than the QoS asked for, are asked for again with growing pauses, on the living connection: the
 //! other filters need not suffer. Retired filters are given up last, once what may replace them is granted, so that
 //! nothing falls between.
@@ -82,6 +83,8 @@ pub(super) struct Subscriber {
     first_wanted: usize,
     /// The broker that the grants are of.
     broker: Option<Address>,
+    /// The broker whose CONNACK is due, or never came.
+    asked: Option<Address>,
     qos: Qos,
     retired: Vec<String>,
     /// How many of `retired` have been asked to go.
@@ -129,6 +132,7 @@ impl Subscriber {
             refused: 0,
             first_wanted: 0,
             broker: None,
+            asked: None,
             qos,
             retired: Vec::new(),
             unsubscribed: 0,
@@ -160,6 +164,20 @@ impl Subscriber {
         self.broker = Some(broker);
     }
 
+    /// CONNECT goes to `broker`. Where its last one was not answered the session may have been made anew for that, and
+    /// the next CONNACK says that there is one although it knows of no filter.
+    pub(super) fn handle_connect(&mut self, broker: Option<&Address>) {
+        let before = std::mem::replace(&mut self.asked, broker.cloned());
+        if before.is_some() && before == self.broker {
+            self.broker = None;
+        }
+    }
+
+    /// The broker has refused the connection: its session is what it was.
+    pub(super) fn handle_refused(&mut self) {
+        self.asked = None;
+    }
+
     /// CONNACK came from `broker`. `max_packet` is its Maximum Packet Size.
     pub(super) fn start_connection(
         &mut self,
@@ -169,6 +187,7 @@ impl Subscriber {
     ) {
         // Each broker of a failover list may keep a session of its own.
         let kept = session_present && self.broker.as_ref() == broker;
+        self.asked = None;
         self.broker = broker.cloned();
         self.max_packet = max_packet.map_or(usize::MAX, |bytes| bytes as usize);
         self.requests.clear();

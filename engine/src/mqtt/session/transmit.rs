@@ -16,6 +16,7 @@ impl Session {
         match &mut self.state {
             State::Handshake { connect_sent, .. } if !*connect_sent => {
                 *connect_sent = true;
+                self.subscriber.handle_connect(self.address.as_ref());
                 self.put_connect(out);
             }
             State::Online => self.put_online(now, out),

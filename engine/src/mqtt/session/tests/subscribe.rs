@@ -45,6 +45,24 @@ fn asks_for_every_filter_once() {
     }
 }
 
+/// The broker had lost the session and made it anew for a CONNECT whose answer was lost: there is one, without filters.
+#[test]
+fn after_a_connect_without_an_answer_every_filter_is_asked_for() {
+    for protocol in BOTH {
+        let mut world = World::online(protocol);
+        world.lose();
+        world.dial();
+        world.lose();
+        assert_eq!(asked(&world.connect(true), protocol).len(), 1);
+        assert!(world.session.is_ready());
+        world.lose();
+        world.dial();
+        world.receive(&wire::connack(protocol, false, if protocol == Protocol::V5 { 0x88 } else { 3 }, &[]));
+        world.lose();
+        assert!(world.connect(true).is_empty(), "a connection that was refused makes no session");
+    }
+}
+
 /// A18: a session that goes on is not subscribed again.
 #[test]
 fn a_session_that_goes_on_keeps_its_filters() {
