@@ -100,7 +100,7 @@ impl<D: Disk> Log<D> {
         if self.ready.is_some() || self.fenced {
             return None;
         }
-        let options = self.shared.options;
+        let options = self.options();
         let spare = self.upkeep.free.pop();
         if spare.is_none() && !self.take(options.segment) {
             self.blocked = true;
@@ -119,7 +119,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn spare(&mut self) -> Option<Task<D>> {
-        let size = self.shared.options.segment;
+        let size = self.options().segment;
         if self.upkeep.retired || self.upkeep.free.len() >= SPARES || self.fenced || self.blocked || !self.take(size) {
             return None;
         }
@@ -146,7 +146,7 @@ impl<D: Disk> Log<D> {
 
     fn give(&mut self, size: u64) {
         self.upkeep.files -= size;
-        let reserved = RESERVED * self.shared.options.segment;
+        let reserved = RESERVED * self.options().segment;
         let needed = self.upkeep.files.max(reserved);
         if self.upkeep.occupied > needed {
             self.shared.budget.give(self.upkeep.occupied - needed);
@@ -215,7 +215,7 @@ impl<D: Disk> Log<D> {
             delivered = self.delivered;
         }
         let mut room = (KEPT + usize::from(self.ready.is_none())).saturating_sub(self.upkeep.free.len());
-        let size = self.shared.options.segment;
+        let size = self.options().segment;
         let freed: Vec<_> = self
             .segments
             .iter()

@@ -36,7 +36,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
             let rung = shard.bell.poll(cx).is_ready() || rung;
             let now = clock::now();
             let next = now + HEARTBEAT;
-            let deadline = shard.driver.borrow().poll_timeout().map_or(next, |deadline| deadline.min(next));
+            let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
+            let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             if rung {
                 return Poll::Ready(false);
             }
@@ -83,6 +84,7 @@ impl Shard {
             self.distribute(now, &mut turn.receipts);
         }
         self.tell_synced(&mut turn.synced);
+        self.keep_ids(now);
         if !turn.ledger.is_empty() {
             self.tell_drained(&turn.ledger);
             let mut tally = self.tally.borrow_mut();
