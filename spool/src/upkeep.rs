@@ -79,6 +79,11 @@ impl<D: Disk> Log<D> {
         Some(Upkeep { shared, folder, quarantine, task })
     }
 
+    /// Whether a segment is prepared to follow, or the last attempt to prepare one met a limit or a fault.
+    pub fn is_prepared(&self) -> bool {
+        self.ready.is_some() || self.blocked || self.fenced || self.upkeep.make_at.is_some()
+    }
+
     /// What needs space: it rests by itself, so that a full disk keeps nothing else waiting.
     fn make(&mut self, now: Instant) -> Option<Task<D>> {
         if self.upkeep.make_at.is_some_and(|at| at > now) {

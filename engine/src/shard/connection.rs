@@ -67,7 +67,9 @@ async fn next_address(shard: &Shard, slot: &Slot) -> Option<Address> {
             if shard.control.is_draining() || session.is_closed() {
                 return Poll::Ready(None);
             }
-            if let Some(address) = session.poll_connect(now) {
+            if shard.prepared.get()
+                && let Some(address) = session.poll_connect(now)
+            {
                 return Poll::Ready(Some(address));
             }
             let deadline = session.poll_timeout();

@@ -237,6 +237,7 @@ impl Start {
             driver: RefCell::new(driver),
             turn: RefCell::new(Turn::default()),
             bell: Bell::default(),
+            prepared: Cell::new(false),
             tally: RefCell::new(Tally::new(self.settings.routes.len())),
             settings: self.settings,
             metrics: self.metrics,

@@ -43,6 +43,11 @@ impl Keeper {
         });
     }
 
+    /// Whether the log has a segment ready, as far as the disk allows.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.ids.is_prepared()
+    }
+
     fn take_done(&mut self, now: Instant) {
         while let Some(done) = self.worker.poll() {
             let failed = match done {

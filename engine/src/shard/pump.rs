@@ -10,7 +10,10 @@ use std::{
 use futures_lite::future::{poll_fn, yield_now};
 
 use super::{alarm::Alarm, clock, state::Shard};
-use crate::{lane::Driver, metrics::Stage};
+use crate::{
+    lane::{Driver, Siding},
+    metrics::Stage,
+};
 
 /// How often a shard that has nothing to do shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -30,6 +33,8 @@ pub(super) async fn run(shard: Rc<Shard>) {
     let mut published = clock::now();
     // No limit is shown as 0, not even for the first second.
     shard.publish(published);
+    // The first turn prepares the spool.
+    shard.bell.ring();
     while !shard.is_finished() {
         let idle = poll_fn(|cx| {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
@@ -85,6 +90,7 @@ impl Shard {
         }
         self.tell_synced(&mut turn.synced);
         self.keep_ids(now);
+        self.let_connect();
         if !turn.ledger.is_empty() {
             self.tell_drained(&turn.ledger);
             let mut tally = self.tally.borrow_mut();
@@ -94,6 +100,18 @@ impl Shard {
         self.tell_kafka(now, &mut turn);
         self.count_mode(turn.mode.take());
         confirmed > 0 || receipts > 0
+    }
+
+    /// Lets the sessions connect once the spool is prepared.
+    fn let_connect(&self) {
+        if self.prepared.get() {
+            return;
+        }
+        let ids = self.keeper.as_ref().is_none_or(|keeper| keeper.borrow().is_prepared());
+        if ids && self.driver.borrow().siding().is_none_or(Siding::is_prepared) {
+            self.prepared.set(true);
+            self.slots.iter().for_each(|slot| slot.bell.ring());
+        }
     }
 
     /// How long the batches that went since the last call were held.

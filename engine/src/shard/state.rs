@@ -106,6 +106,9 @@ pub(super) struct Shard {
     pub(super) intake: RefCell<Intake>,
     pub(super) driver: RefCell<Driver>,
     pub(super) turn: RefCell<Turn>,
+    /// Whether the spool has a place for what the first message brings. A broker sends at line rate at once, and making a
+    /// segment takes seconds on a slow disk: no session connects before.
+    pub(super) prepared: Cell<bool>,
     /// The packet identifiers of QoS 2, where they are kept.
     pub(super) keeper: Option<RefCell<Keeper>>,
     /// Wakes the lane's task.

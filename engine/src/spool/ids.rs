@@ -329,6 +329,12 @@ impl<D: Disk> Ids<D> {
         self.log.handle_committed(now, done).map(drop)
     }
 
+    /// Whether a segment is ready for what comes, as far as the disk allows.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.log.is_prepared()
+    }
+
     /// The next piece of upkeep.
     pub fn poll_upkeep(&mut self, now: Instant) -> Option<Upkeep<D>> {
         self.log.poll_upkeep(now)
