@@ -48,7 +48,7 @@ fn feed(input: &mut Input, bytes: &[u8]) {
 /// A session that is online.
 fn online(version: Version, now: Instant, input: &mut Input) -> Session {
     let subscriptions = vec![Subscription { filter: "ais/#".into(), id: None }];
-    let plan = SessionPlan { client_id: "bench".into(), subscriptions };
+    let plan = SessionPlan { client_id: "bench".into(), subscriptions, retire: None };
     let mut session = Session::new(&source(version), &plan, 0, 0, 1);
     let mut out = Vec::new();
     session.poll_connect(now).expect("at once");

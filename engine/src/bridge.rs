@@ -3,6 +3,7 @@
 use std::{
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -119,6 +120,12 @@ impl Bridge {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Waits until every session has ended by itself, at most `time`. Returns whether they have.
+    #[must_use]
+    pub fn wait(&self, time: Duration) -> bool {
+        self.shards.wait(time)
     }
 
     /// Stops reading, waits for what is in flight, at most `[engine] drain`, acknowledges it and disconnects.

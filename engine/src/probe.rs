@@ -29,7 +29,7 @@ fn broker(source: &Source) -> Result<Broker, String> {
     let mut source = source.clone();
     (source.clean_start, source.session_expiry) = (true, 0);
     let client_id = format!("fairlead-check-{}", std::process::id());
-    let plan = SessionPlan { client_id, subscriptions: Vec::new() };
+    let plan = SessionPlan { client_id, subscriptions: Vec::new(), retire: None };
     let mut session = Session::new(&source, &plan, 0, 0, 0);
     let mut failures = Vec::new();
     let mut now = clock::now();

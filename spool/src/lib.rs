@@ -37,7 +37,7 @@
 //! ```text
 //! LOCK                    flock: one process
 //! META                    which spool this is; written aside, synced, renamed, folder synced
-//! shard-NN/               one log each; parked-NN/ and dead-letter-NN/ too
+//! shard-NN/               one log each; ids-NN/ (packet ids), parked-NN/ and dead-letter-NN/ too
 //!   seg-<id>.log          a segment, of fixed size; ids are never used again
 //!   free-<id>.log         a written file that waits to become a segment
 //!   cursor                two slots of 4 KiB, written in turn; made anew at every start

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    AppendError, Commit, CommitError, Committed, Entry, Name, Position, Read, Sequence, State, Usage,
+    AppendError, Commit, CommitError, Committed, Entry, Name, Options, Position, Read, Sequence, State, Usage,
     budget::count,
     bug::has_bug,
     disk::Disk,
@@ -115,15 +115,20 @@ impl<D: Disk> Log<D> {
         log
     }
 
+    pub(crate) fn options(&self) -> Options {
+        self.shared.options(self.name)
+    }
+
     /// Copies `entry` into the group that is being filled.
     pub fn append(&mut self, entry: &Entry<'_>) -> Result<Sequence, AppendError> {
         if self.fenced {
             return Err(AppendError::Fenced);
         }
-        let limit = self.shared.options.record + record::HEADER;
+        let options = self.options();
+        let limit = options.record + record::HEADER;
         let size =
             record::size(entry).filter(|&size| size <= limit.next_multiple_of(8)).ok_or(AppendError::TooLarge)?;
-        if self.filling.len() >= self.shared.options.group {
+        if self.filling.len() >= options.group {
             return Err(AppendError::Busy);
         }
         let has_place = self.has_place(self.filling.len() + size);

@@ -25,7 +25,17 @@ impl Default for Options {
     }
 }
 
-/// Logs that a shard may have: its records, those of parked partitions, and dead letters.
+/// Bytes of a segment of packet ids. They are appended anew before they pin more than one of these.
+const IDS_SEGMENT: u64 = 4 << 20;
+
+/// A group of packet ids.
+const IDS_GROUP: usize = 256 << 10;
+
+/// The largest record of packet ids: all 65,535 of a session, six bytes each.
+const IDS_RECORD: usize = 448 << 10;
+
+/// Logs that a shard may have: its records, those of parked partitions, and dead letters. Those of packet ids have a size
+/// of their own.
 const LOGS: u64 = 3;
 
 /// Segments that each log may have whatever the others take: one to write, one to follow.
@@ -53,6 +63,17 @@ impl Options {
     /// The longest group in bytes: just below the limit, then the largest record, then the word that ends it.
     pub(crate) fn reach(&self) -> u64 {
         block_up((self.group + record::HEADER + self.record + 16) as u64)
+    }
+
+    /// The limits of a log of packet ids: its records are small, whatever messages are.
+    pub(crate) fn of_ids(&self) -> Self {
+        Self { segment: IDS_SEGMENT, group: IDS_GROUP, record: IDS_RECORD, ..*self }
+    }
+
+    /// Bytes that the logs of packet ids reserve, where every shard has one.
+    #[must_use]
+    pub const fn reserved_for_ids(shards: u32) -> u64 {
+        shards as u64 * RESERVED * IDS_SEGMENT
     }
 
     /// What is wrong with these limits, if anything.

@@ -134,7 +134,7 @@ impl<D: Disk> Opening<D> {
     fn load_free(&mut self, id: u64) -> io::Result<()> {
         let (disk, path) = (&self.shared.disk, self.folder.join(free_name(id)));
         let status = disk.open_read(&path)?.status()?;
-        if status.size == self.shared.options.segment {
+        if status.size == self.shared.options(self.name).segment {
             self.free.push(id);
             self.files += status.size;
             return Ok(());
@@ -261,7 +261,7 @@ impl<D: Disk> Opening<D> {
     fn spare(&mut self, found: &Found<D>) -> Result<(), OpenError> {
         let (disk, id) = (&self.shared.disk, found.header.id);
         let path = self.folder.join(file_name(id));
-        if found.whole && found.header.size == self.shared.options.segment {
+        if found.whole && found.header.size == self.shared.options(self.name).segment {
             disk.rename(&path, &self.folder.join(free_name(id))).map_err(io_error("rename", &path))?;
             self.free.push(id);
         } else {
@@ -281,7 +281,7 @@ impl<D: Disk> Opening<D> {
         count(&counters.torn_tails, self.recovery.torn.into());
         count(&counters.corrupt_records, self.recovery.gaps.iter().map(Gap::records).sum());
         ledger.degraded.store(self.recovery.degraded, Relaxed);
-        let occupied = self.files.max(RESERVED * self.shared.options.segment);
+        let occupied = self.files.max(RESERVED * self.shared.options(self.name).segment);
         self.shared.budget.occupy(occupied);
         let mut cursor = self.cursor;
         // Without a valid cursor nothing is known to be delivered, but sequences before the first are gone.

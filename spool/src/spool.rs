@@ -28,6 +28,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 /// Bits of a log's number that say what it is for; the others are its shard.
 const PARKED: u32 = 1 << 16;
 const DEAD_LETTER: u32 = 2 << 16;
+const IDS: u32 = 3 << 16;
 
 /// Which log of a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,8 @@ pub enum Name {
     Parked(u16),
     /// A shard's records that Kafka will never take.
     DeadLetter(u16),
+    /// The packet ids that are open in a shard's sessions: small, so that a start reads it whole.
+    Ids(u16),
 }
 
 impl Name {
@@ -46,6 +49,7 @@ impl Name {
             Self::Shard(shard) => shard.into(),
             Self::Parked(shard) => u32::from(shard) | PARKED,
             Self::DeadLetter(shard) => u32::from(shard) | DEAD_LETTER,
+            Self::Ids(shard) => u32::from(shard) | IDS,
         }
     }
 
@@ -56,6 +60,7 @@ impl Name {
             "shard" => Self::Shard(shard),
             "parked" => Self::Parked(shard),
             "dead-letter" => Self::DeadLetter(shard),
+            "ids" => Self::Ids(shard),
             _ => return None,
         };
         (name.to_string() == folder).then_some(name)
@@ -68,6 +73,7 @@ impl fmt::Display for Name {
             Self::Shard(shard) => write!(f, "shard-{shard:02}"),
             Self::Parked(shard) => write!(f, "parked-{shard:02}"),
             Self::DeadLetter(shard) => write!(f, "dead-letter-{shard:02}"),
+            Self::Ids(shard) => write!(f, "ids-{shard:02}"),
         }
     }
 }
@@ -95,6 +101,14 @@ pub(crate) struct Ledger {
 }
 
 impl<D: Disk> Shared<D> {
+    /// The limits of one log.
+    pub(crate) fn options(&self, name: Name) -> Options {
+        match name {
+            Name::Ids(_) => self.options.of_ids(),
+            Name::Shard(_) | Name::Parked(_) | Name::DeadLetter(_) => self.options,
+        }
+    }
+
     pub(crate) fn folder(&self, name: Name) -> PathBuf {
         self.root.join(name.to_string())
     }

@@ -79,6 +79,11 @@ impl<D: Disk> Log<D> {
         Some(Upkeep { shared, folder, quarantine, task })
     }
 
+    /// Whether a segment is prepared to follow, or the last attempt to prepare one met a limit or a fault.
+    pub fn is_prepared(&self) -> bool {
+        self.ready.is_some() || self.blocked || self.fenced || self.upkeep.make_at.is_some()
+    }
+
     /// What needs space: it rests by itself, so that a full disk keeps nothing else waiting.
     fn make(&mut self, now: Instant) -> Option<Task<D>> {
         if self.upkeep.make_at.is_some_and(|at| at > now) {
@@ -100,7 +105,7 @@ impl<D: Disk> Log<D> {
         if self.ready.is_some() || self.fenced {
             return None;
         }
-        let options = self.shared.options;
+        let options = self.options();
         let spare = self.upkeep.free.pop();
         if spare.is_none() && !self.take(options.segment) {
             self.blocked = true;
@@ -119,7 +124,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn spare(&mut self) -> Option<Task<D>> {
-        let size = self.shared.options.segment;
+        let size = self.options().segment;
         if self.upkeep.retired || self.upkeep.free.len() >= SPARES || self.fenced || self.blocked || !self.take(size) {
             return None;
         }
@@ -146,7 +151,7 @@ impl<D: Disk> Log<D> {
 
     fn give(&mut self, size: u64) {
         self.upkeep.files -= size;
-        let reserved = RESERVED * self.shared.options.segment;
+        let reserved = RESERVED * self.options().segment;
         let needed = self.upkeep.files.max(reserved);
         if self.upkeep.occupied > needed {
             self.shared.budget.give(self.upkeep.occupied - needed);
@@ -215,7 +220,7 @@ impl<D: Disk> Log<D> {
             delivered = self.delivered;
         }
         let mut room = (KEPT + usize::from(self.ready.is_none())).saturating_sub(self.upkeep.free.len());
-        let size = self.shared.options.segment;
+        let size = self.options().segment;
         let freed: Vec<_> = self
             .segments
             .iter()

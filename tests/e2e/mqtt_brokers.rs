@@ -100,8 +100,10 @@ fn restarted_broker_redelivers_and_qos_2_stays_exactly_once() {
         kafka.create_topic(topic, 3, &[]);
         let mut mosquitto = Mosquitto::start();
         let config = Config::new(&mosquitto.url(), kafka.brokers(), topic);
-        let mut bridge = Fairlead::ready(&config.source(&format!("qos = 2\nversion = \"{version}\"")));
-        // Kafka stands still, so that messages are in flight when the broker restarts.
+        let source = format!("qos = 2\nversion = \"{version}\"");
+        // Nothing is acknowledged while Kafka stands still: of more than 20 messages in flight, mosquitto 2.0 forgets over a
+        // restart which had their PUBREC, and sends them again.
+        let mut bridge = Fairlead::ready(&config.source(&source).engine("ack = \"kafka\""));
         kafka.freeze();
         let mut client = Client::connect(mosquitto.port(), "vessel");
         publish(&mut client, 2, 0..500);

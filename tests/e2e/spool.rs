@@ -1,11 +1,14 @@
 //! The spool beside the line: an outage of Kafka is not an outage of Fairlead.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use fairlead_tests::{Client, Config, Fairlead, Kafka, Loadgen, Mosquitto, Record, during, metric, pause, wait_until};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use crate::{load::config_with, scene::LIMIT};
+use crate::{
+    load::config_with,
+    scene::{LIMIT, Scene},
+};
 
 /// Longest flood of a test.
 const FLOOD: Duration = Duration::from_secs(120);
@@ -19,6 +22,19 @@ fn values(records: &[Record]) -> Vec<String> {
 /// Waits until Kafka has everything that lies in the spool.
 fn wait_drained(bridge: &Fairlead) {
     wait_until(FLOOD, "the spool is drained", || bridge.metric("fairlead_spool_records", &[]) == 0.0);
+}
+
+/// A broker sends at line rate once it is subscribed to, and a slow disk needs seconds for a segment.
+#[test]
+fn segments_are_ready_before_the_first_connection() {
+    let scene = Scene::with(|config| config.source("qos = 2").engine("ack = \"durable\"\ncpus = [0]"));
+    let _connection = scene.broker.accept(LIMIT);
+    for log in ["shard-00", "ids-00"] {
+        let folder = scene.bridge.folder().join("fairlead/spool").join(log);
+        let files = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name());
+        let segments = files.filter(|name| name.to_string_lossy().starts_with("seg-")).count();
+        assert_eq!(segments, 1, "in {}", folder.display());
+    }
 }
 
 /// The flood goes on at its rate while Kafka is frozen for eight seconds and restarted once.

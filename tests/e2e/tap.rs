@@ -89,13 +89,18 @@ fn tap_follows_a_session_over_connections() {
     let (mut bridge, mut broker) = line.connect(wire::V5);
     broker.write_all(&message(wire::V5, 2, 5, 0)).unwrap();
     let tapped = line.wait("the redelivery", |t| t.redelivered == 1);
-    assert_eq!((tapped.delivered, acknowledged(&tapped)), (1, vec![]));
+    assert_eq!((tapped.delivered, tapped.repeated, acknowledged(&tapped)), (1, 0, vec![]));
     bridge.write_all(&wire::acknowledge(wire::PUBREC, 5)).unwrap();
     assert_eq!(acknowledged(&line.wait("PUBREC", |t| t.pubrecs == 1)), [(0, 1)]);
+    broker.write_all(&message(wire::V5, 2, 5, 0)).unwrap();
+    assert_eq!(line.wait("a repetition", |t| t.redelivered == 2).repeated, 1);
+    bridge.write_all(&wire::acknowledge(wire::PUBREC, 5)).unwrap();
     broker.write_all(&wire::acknowledge(wire::PUBREL, 5)).unwrap();
     assert!(!line.wait("PUBREL", |t| t.pubrels == 1).is_at_rest());
     bridge.write_all(&wire::acknowledge(wire::PUBCOMP, 5)).unwrap();
     assert!(line.wait("PUBCOMP", |t| t.pubcomps == 1).is_at_rest());
+    broker.write_all(&message(wire::V5, 2, 5, 0)).unwrap();
+    assert_eq!(line.wait("another message", |t| t.redelivered == 3).repeated, 1, "after PUBREL it is none");
 }
 
 #[test]

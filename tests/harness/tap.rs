@@ -27,6 +27,8 @@ pub struct Tapped {
     pub delivered: u64,
     /// PUBLISHes of messages that had been handed to it before: as many duplicates are not the bridge's doing.
     pub redelivered: u64,
+    /// Those of them that were between PUBREC and PUBREL: the bridge must know them again.
+    pub repeated: u64,
     /// PUBACKs.
     pub pubacks: u64,
     /// PUBRECs.
@@ -67,13 +69,22 @@ enum Message {
 pub(crate) struct Tap {
     run_id: u32,
     /// By client identifier: packet identifiers outlive connections.
-    sessions: HashMap<String, Vec<Option<Message>>>,
+    sessions: HashMap<String, Session>,
+    /// Messages between PUBREC and PUBREL: publisher and sequence.
+    received: HashSet<(u32, u64)>,
     connections: HashMap<usize, Connection>,
     /// By publisher.
     delivered: Vec<Sequences>,
     acknowledged: Vec<Sequences>,
     known: Tapped,
     stamp_at: usize,
+}
+
+/// The messages of a session by packet identifier: not acknowledged, and between PUBREC and PUBREL.
+#[derive(Debug)]
+struct Session {
+    open: Vec<Option<Message>>,
+    received: Vec<Option<(u32, u64)>>,
 }
 
 #[derive(Debug)]
@@ -91,6 +102,7 @@ impl Tap {
         Tap {
             run_id,
             sessions: HashMap::new(),
+            received: HashSet::new(),
             connections: HashMap::new(),
             delivered: Vec::new(),
             acknowledged: Vec::new(),
@@ -104,7 +116,9 @@ impl Tap {
         match (direction, frame.kind()) {
             (Direction::ToServer, CONNECT) => {
                 let (client, level) = (frame.client_id(), frame.level());
-                self.sessions.entry(client.clone()).or_insert_with(|| vec![None; IDS]);
+                self.sessions
+                    .entry(client.clone())
+                    .or_insert_with(|| Session { open: vec![None; IDS], received: vec![None; IDS] });
                 self.connections
                     .insert(number, Connection { client, level, open: Default::default(), released: HashSet::new() });
             }
@@ -142,10 +156,11 @@ impl Tap {
             let new = set(&mut self.delivered, publisher).insert(sequence);
             self.known.delivered += u64::from(new);
             self.known.redelivered += u64::from(!new);
+            self.known.repeated += u64::from(self.received.contains(&(publisher, sequence)));
         }
         connection.open[usize::from(frame.qos() == 2)].push_back(frame.packet_id());
         if let Some(session) = self.sessions.get_mut(&connection.client) {
-            session[usize::from(frame.packet_id())] = Some(message);
+            session.open[usize::from(frame.packet_id())] = Some(message);
         }
     }
 
@@ -163,9 +178,15 @@ impl Tap {
         }
         // A refusal makes the broker forget the message as well, so it counts as an acknowledgement.
         let Some(session) = self.sessions.get_mut(&connection.client) else { return };
-        let message = session[usize::from(id)].take();
+        let message = session.open[usize::from(id)].take();
         if let Some(Message::Stamped(publisher, sequence)) = message {
             set(&mut self.acknowledged, publisher).insert(sequence);
+            if received {
+                self.received.insert((publisher, sequence));
+                // Without a PUBREL the identifier has been given to another message: the broker is done with this one.
+                let before = session.received[usize::from(id)].replace((publisher, sequence));
+                before.filter(|before| *before != (publisher, sequence)).map(|before| self.received.remove(&before));
+            }
         }
     }
 
@@ -173,6 +194,8 @@ impl Tap {
         self.known.pubrels += 1;
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.released.insert(id);
+            let session = self.sessions.get_mut(&connection.client);
+            session.and_then(|s| s.received[usize::from(id)].take()).map(|message| self.received.remove(&message));
         }
     }
 

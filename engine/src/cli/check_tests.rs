@@ -99,7 +99,7 @@ fn the_plan_says_who_reads_what_where() {
         "5, QoS 2",
         "8192 in flight, packets to 16.0 MiB",
         "a missing topic is created with 9 partitions, replication 1",
-        "the packet ids of QoS 2 are kept in memory",
+        "which needs the subscription identifiers of MQTT 5.0",
         "At most 128.0 MiB in all shards",
         "Drain: at most 30s",
         "State over a restart: /state/fairlead",

@@ -7,6 +7,7 @@ mod demo;
 mod disk;
 mod exit;
 mod plan;
+mod retire;
 mod run;
 mod sample;
 mod spool;
@@ -41,6 +42,13 @@ enum Command {
     /// Look at the spool, also while the bridge runs; send its records again; repair it.
     #[command(after_help = Exit::table())]
     Spool(spool::Spool),
+    /// Drain and end a session that the configuration no longer uses.
+    ///
+    /// It connects with the client id, unsubscribes all that is known of it, moves what the broker still holds for it to
+    /// Kafka, and then lets the broker forget it. A bridge may run beside it. No spool is used: a message is acknowledged
+    /// when Kafka has confirmed it.
+    #[command(after_help = Exit::table())]
+    Retire(retire::Retire),
     /// Print a commented configuration with every key and default.
     Sample,
     /// Play everything in one process: MQTT broker, Kafka, a fleet, the bridge and a consumer that checks.
@@ -83,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => with_host(|host| run.run(host)),
         Command::Check(check) => with_host(|host| check.run(host)),
         Command::Spool(spool) => with_host(|host| spool.run(host)),
+        Command::Retire(retire) => with_host(|host| retire.run(host)),
         Command::Sample => sample::run(),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => with_host(|host| demo.run(host)),

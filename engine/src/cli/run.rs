@@ -109,7 +109,7 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
 }
 
 /// The ledger and what follows from it.
-fn verdict(summary: &Summary) -> (String, Exit) {
+pub(super) fn verdict(summary: &Summary) -> (String, Exit) {
     let mut text = summary.ledger.table();
     if !text.ends_with('\n') {
         text.push('\n');

@@ -166,7 +166,7 @@ impl Watch {
     fn session(&self, source: &Source) -> Session {
         let filters = self.filters.iter();
         let subscriptions = filters.map(|&filter| Subscription { filter: filter.to_owned(), id: None }).collect();
-        let plan = SessionPlan { client_id: self.client_id.clone(), subscriptions };
+        let plan = SessionPlan { client_id: self.client_id.clone(), subscriptions, retire: None };
         // Its tickets go nowhere but back to itself, and it connects once: no jitter.
         Session::new(source, &plan, 0, 0, 0)
     }

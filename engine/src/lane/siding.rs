@@ -182,6 +182,12 @@ impl<D: Disk> Siding<D> {
         self.store.is_settled()
     }
 
+    /// Whether a segment is ready for what comes, as far as the disk allows.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.store.is_prepared()
+    }
+
     /// When to poll again although nothing came.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {

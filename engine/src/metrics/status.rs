@@ -34,6 +34,8 @@ pub enum SessionState {
     Refused,
     /// Waiting before the next attempt.
     Backoff,
+    /// The broker has forgotten it, as it was meant to.
+    Ended,
 }
 
 impl SessionState {
@@ -46,6 +48,7 @@ impl SessionState {
             SessionState::Subscribed => "subscribed",
             SessionState::Refused => "refused",
             SessionState::Backoff => "backoff",
+            SessionState::Ended => "ended",
         }
     }
 }

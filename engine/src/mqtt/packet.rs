@@ -174,6 +174,15 @@ pub(super) fn put_disconnect(out: &mut Vec<u8>, reason: u8, protocol: Protocol) 
     }
 }
 
+/// Appends the DISCONNECT that ends the session as well: with a Session Expiry Interval of 0 (MQTT 5.0 §3.14.2.2.2). On
+/// 3.1.1 there is no such thing.
+pub(super) fn put_last_disconnect(out: &mut Vec<u8>, protocol: Protocol) {
+    match protocol {
+        Protocol::V5 => out.extend_from_slice(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]),
+        Protocol::V311 => put_disconnect(out, 0, protocol),
+    }
+}
+
 #[inline]
 fn put_ack(out: &mut Vec<u8>, first_byte: u8, packet_id: u16) {
     let [high, low] = packet_id.to_be_bytes();

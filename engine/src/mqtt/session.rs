@@ -17,22 +17,37 @@
 
 mod alias;
 mod connector;
+mod ending;
 mod event;
+mod hold;
 mod keepalive;
 mod qos2;
 mod receive;
+mod records;
 mod stats;
 mod subscriber;
 mod transmit;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use self::{
-    alias::Aliases, connector::Connector, event::Events, keepalive::KeepAlive, qos2::OpenIds, subscriber::Subscriber,
+    alias::Aliases,
+    connector::Connector,
+    ending::Ending,
+    event::Events,
+    keepalive::KeepAlive,
+    qos2::{Completion, OpenIds},
+    records::Number,
+    subscriber::Subscriber,
 };
 pub use self::{
     alias::TOPIC_ALIAS_MAXIMUM,
     event::{Cause, EVENTS, Event, Unsupported},
+    qos2::Former,
+    records::{Content, IdRecord},
     stats::Stats,
 };
 use super::{
@@ -45,8 +60,6 @@ use crate::{
     settings::{Address, SessionPlan, Source},
 };
 
-/// The least Receive Maximum whose overrun is borne on 5.0.
-const BORNE: u16 = 32;
 /// How long a CONNACK may take.
 pub const CONNACK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -97,9 +110,13 @@ pub struct Session {
     aliases: Aliases,
     subscriber: Subscriber,
     keep_alive: Option<KeepAlive>,
-    /// PUBCOMPs to be sent, and whether the identifier was known. Each was brought by a PUBREL of four bytes, so
-    /// between two turns there are at most as many as fit the input.
-    completions: Vec<(u16, bool)>,
+    completions: VecDeque<Completion>,
+    /// The session is to be ended at the broker.
+    ending: Option<Ending>,
+    /// What was known of the packet identifiers at the start.
+    former: Former,
+    /// Nothing is subscribed in a new session before it is durable that no identifier of the last one is open.
+    begun: Number,
     /// Bytes that the input has received in all.
     received: u64,
     paused: bool,
@@ -125,11 +142,16 @@ impl Session {
     #[must_use]
     pub fn new(source: &Source, plan: &SessionPlan, shard: usize, slot: usize, seed: u64) -> Session {
         let needs_ids = plan.subscriptions.iter().any(|subscription| subscription.id.is_some());
+        let mut subscriber = Subscriber::new(plan.subscriptions.clone(), source.qos);
+        if let Some(retire) = &plan.retire {
+            subscriber.retire(retire.filters.clone());
+        }
         Session {
             connector: Connector::new(source, needs_ids, seed),
             codec: codec(source, Protocol::V5),
             window: Window::new(source.receive_maximum),
-            subscriber: Subscriber::new(plan.subscriptions.clone(), source.qos),
+            subscriber,
+            ending: plan.retire.as_ref().map(|retire| Ending::new(retire.quiet)),
             source: Source { sessions: Vec::new(), ..source.clone() },
             plan: plan.clone(),
             shard,
@@ -140,7 +162,9 @@ impl Session {
             open_ids: OpenIds::default(),
             aliases: Aliases::default(),
             keep_alive: None,
-            completions: Vec::new(),
+            completions: VecDeque::new(),
+            former: Former::default(),
+            begun: 0,
             received: 0,
             paused: false,
             accepted_before: false,
@@ -227,7 +251,8 @@ impl Session {
             State::Online => {
                 let reply_by = self.subscriber.reply_by().filter(|_| !self.is_held());
                 let ping = self.keep_alive.as_ref().and_then(KeepAlive::timeout);
-                ping.into_iter().chain(reply_by).chain(self.subscriber.retry_at()).min()
+                let ending = self.ending.as_ref().filter(|_| !self.shutdown).and_then(Ending::timeout);
+                ping.into_iter().chain(reply_by).chain(self.subscriber.retry_at()).chain(ending).min()
             }
         }
     }
@@ -244,38 +269,6 @@ impl Session {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// The driver stops or resumes reading the socket, because memory is short. Meanwhile no message is handed out,
-    /// PINGREQs go on, and no deadline for the broker runs.
-    pub fn set_paused(&mut self, now: Instant, paused: bool) {
-        self.paused = paused;
-        self.rest(now);
-    }
-
-    /// Whether the receive maximum is kept by not reading on, instead of being a violation: on 3.1.1, where the broker
-    /// does not know of it, and on 5.0 where it is large enough for a broker to lose count. mosquitto 2.0 does when its
-    /// queue drains after a pause, and a session closed for that comes back only to be overrun again.
-    fn bears_overrun(&self) -> bool {
-        self.codec.protocol() == Protocol::V311 || self.source.receive_maximum >= BORNE
-    }
-
-    /// Whether nothing more may be handed out for now: paused, or the window is full. On 3.1.1, where the broker
-    /// does not know of the receive maximum, that is how it is kept.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.paused
-            || self.window.is_full()
-            || self.bears_overrun() && self.window.in_flight() >= usize::from(self.source.receive_maximum)
-    }
-
-    fn rest(&mut self, now: Instant) {
-        let held = self.is_held();
-        if let Some(keep_alive) = &mut self.keep_alive
-            && keep_alive.rest(now, held)
-        {
-            self.subscriber.extend(now);
         }
     }
 
@@ -374,10 +367,10 @@ impl Session {
     }
 
     /// Whether nothing is in flight: every message handed out is safe, every acknowledgement given, and no packet
-    /// identifier open at QoS 2.
+    /// identifier open at QoS 2 unless it is kept.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.window.is_empty() && self.open_ids.is_empty() && self.completions.is_empty()
+        self.window.is_empty() && self.open_ids.is_settled() && self.completions.is_empty()
     }
 }
 

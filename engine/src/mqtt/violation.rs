@@ -114,6 +114,9 @@ pub enum Violation {
     /// A PUBREL for a message whose PUBREC has not been sent (MQTT 5.0 §4.3.3).
     #[error("a PUBREL before its PUBREC")]
     EarlyRelease,
+    /// More PUBRELs than there are packet identifiers, before the first can be answered.
+    #[error("more PUBRELs without an answer than there are packet identifiers")]
+    Releases,
     /// Anything else that the codec refuses: an unknown reason code, a broken field.
     #[error("a malformed packet of type {packet_type}")]
     Malformed {
@@ -144,7 +147,8 @@ impl Violation {
             | Violation::Unexpected { .. }
             | Violation::SessionPresent
             | Violation::Unasked
-            | Violation::EarlyRelease => 0x82,
+            | Violation::EarlyRelease
+            | Violation::Releases => 0x82,
             Violation::Wildcard => 0x90,
             Violation::ReceiveMaximum { .. } => 0x93,
             Violation::TopicAlias { .. } => 0x94,
@@ -182,9 +186,11 @@ impl Violation {
             | Violation::UnknownProperty { .. }
             | Violation::PropertyValue { .. } => "property",
             Violation::PacketTooLarge { .. } | Violation::TooManyProperties { .. } => "size",
-            Violation::Unexpected { .. } | Violation::SessionPresent | Violation::Unasked | Violation::EarlyRelease => {
-                "unexpected"
-            }
+            Violation::Unexpected { .. }
+            | Violation::SessionPresent
+            | Violation::Unasked
+            | Violation::EarlyRelease
+            | Violation::Releases => "unexpected",
             Violation::ReceiveMaximum { .. } => "receive_maximum",
         }
     }

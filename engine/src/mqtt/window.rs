@@ -39,6 +39,9 @@ const _: () = assert!(size_of::<Debt>() == 16);
 /// Position of a message in the session, counted without wrapping; a ticket carries its lower half.
 pub(super) type Position = u64;
 
+/// The position of a message of an earlier process. It is safe.
+pub(super) const EARLIER: Position = Position::MAX;
+
 /// The window of a session.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -112,20 +115,21 @@ impl Window {
         }
     }
 
-    /// Pays what is due: every debt before the first whose message is not safe, oldest first.
+    /// Pays what is due, oldest first: every debt before the first whose message is not safe, or that `pay` does not
+    /// pay yet.
     #[inline]
-    pub(super) fn release(&mut self, mut pay: impl FnMut(u16, Qos)) {
+    pub(super) fn release(&mut self, mut pay: impl FnMut(u16, Qos) -> bool) {
         while let Some(&debt) = self.debts.front() {
-            if !self.is_safe(debt.position) {
+            if !self.is_safe(debt.position) || !pay(debt.packet_id, debt.qos) {
                 return;
             }
             self.debts.pop_front();
-            pay(debt.packet_id, debt.qos);
         }
     }
 
+    /// Whether the message at this position is safe.
     #[inline]
-    fn is_safe(&self, position: Position) -> bool {
+    pub(super) fn is_safe(&self, position: Position) -> bool {
         match position.checked_sub(self.base) {
             Some(index) => self.places.get(index as usize).is_none_or(|place| place & SAFE != 0),
             None => true,

@@ -9,7 +9,7 @@ use crate::message::Qos;
 pub(super) fn note(settings: &Settings, file: &file::File, resolver: &Resolver<'_>) {
     let tables = file.source.get().into_iter().flatten().filter_map(|table| table.get());
     for (source, table) in settings.sources.iter().zip(tables) {
-        note_safety(source, table, settings.engine.ack, resolver);
+        note_safety(source, table, settings, resolver);
         note_session(source, table, resolver);
         note_memory(source, table, settings, resolver);
     }
@@ -29,17 +29,23 @@ pub(super) fn note(settings: &Settings, file: &file::File, resolver: &Resolver<'
 }
 
 /// What is promised to the sender.
-fn note_safety(source: &Source, table: &file::Source, ack: Ack, resolver: &Resolver<'_>) {
+fn note_safety(source: &Source, table: &file::Source, settings: &Settings, resolver: &Resolver<'_>) {
     match source.qos {
         Qos::AtMostOnce => resolver.note(
             &table.qos,
             "nothing is acknowledged at QoS 0: what the broker sends while the connection or Fairlead is down is lost",
         ),
         Qos::AtLeastOnce => {}
+        Qos::ExactlyOnce if settings.keeps_ids(source) => {
+            if settings.engine.state.is_none() {
+                let text = "without engine.state the packet ids in the spool are not believed after a restart of Fairlead: duplicates are possible";
+                resolver.note(&table.qos, text);
+            }
+        }
         Qos::ExactlyOnce => {
             let text = format!(
                 "with ack = \"{}\" the packet ids of QoS 2 are kept in memory: after a restart of Fairlead duplicates are possible, and counted",
-                ack.name()
+                settings.engine.ack.name()
             );
             resolver.note(&table.qos, &text);
         }

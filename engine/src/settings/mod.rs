@@ -124,6 +124,12 @@ pub struct Planned {
 }
 
 impl Settings {
+    /// Whether the packet identifiers of the source's sessions are kept in the spool.
+    #[must_use]
+    pub fn keeps_ids(&self, source: &Source) -> bool {
+        source.qos == Qos::ExactlyOnce && self.engine.ack.spools()
+    }
+
     /// Every session and its shard: in turn, so that each shard has as many as the next.
     pub fn plan(&self) -> impl Iterator<Item = Planned> {
         let shards = self.engine.cpus.len();
@@ -235,6 +241,17 @@ pub struct SessionPlan {
     pub client_id: String,
     /// What it subscribes to, in the order of the routes.
     pub subscriptions: Vec<Subscription>,
+    /// How it is ended at the broker; `None` where it is to stay.
+    pub retire: Option<Retire>,
+}
+
+/// How a session is ended at its broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retire {
+    /// Filters that it may have subscribed.
+    pub filters: Vec<String>,
+    /// Once nothing has come for so long, the broker holds nothing more.
+    pub quiet: Duration,
 }
 
 /// One topic filter of a SUBSCRIBE.

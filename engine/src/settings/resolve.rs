@@ -14,7 +14,11 @@ use super::{
 };
 use bytesize::ByteSize;
 
-use crate::{kafka, message::MAX_SHARDS, spool};
+use crate::{
+    kafka,
+    message::{MAX_SHARDS, Qos},
+    spool,
+};
 
 const SOURCE_EXAMPLE: &str = "at least one [[source]] with `name` and `url`; `fairlead sample` shows all";
 const ROUTE_EXAMPLE: &str = "at least one [[route]] with `from` and `topic`; `fairlead sample` shows all";
@@ -197,7 +201,9 @@ fn spool(table: &Setting<file::Spool>, engine: &Engine, sources: &[Source], reso
         resolver
             .problem(&spool.segment, &What::SpoolSegment { packet: ByteSize::b(packet), least: ByteSize::b(least) });
     }
-    let floor = spool::least_size(settings.segment, engine.cpus.len());
+    // Whoever has a spool keeps the packet ids of QoS 2 in it.
+    let ids = sources.iter().any(|source| source.qos == Qos::ExactlyOnce);
+    let floor = spool::least_size(settings.segment, engine.cpus.len(), ids);
     if settings.max < floor {
         let (segment, floor) = (ByteSize::b(settings.segment), ByteSize::b(floor));
         resolver.problem(&spool.max, &What::SpoolMax { segment, shards: engine.cpus.len(), floor });

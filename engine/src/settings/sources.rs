@@ -210,7 +210,7 @@ fn check_filters(
 
 fn sessions(client_ids: Vec<String>, cover: &Cover, filters: &[&Filter], share: Option<&str>) -> Vec<SessionPlan> {
     let spread = plan::spread(cover, filters, client_ids.len(), share);
-    let session = |(client_id, subscriptions)| SessionPlan { client_id, subscriptions };
+    let session = |(client_id, subscriptions)| SessionPlan { client_id, subscriptions, retire: None };
     client_ids.into_iter().zip(spread).map(session).collect()
 }
 

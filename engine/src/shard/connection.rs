@@ -64,10 +64,12 @@ async fn next_address(shard: &Shard, slot: &Slot) -> Option<Address> {
         loop {
             let now = clock::now();
             let mut session = slot.session.borrow_mut();
-            if shard.control.is_draining() {
+            if shard.control.is_draining() || session.is_closed() {
                 return Poll::Ready(None);
             }
-            if let Some(address) = session.poll_connect(now) {
+            if shard.prepared.get()
+                && let Some(address) = session.poll_connect(now)
+            {
                 return Poll::Ready(Some(address));
             }
             let deadline = session.poll_timeout();
@@ -166,6 +168,9 @@ impl<'a> Connection<'a> {
             shard.metrics().record(Stage::Decode, micros(now, clock::now()), 1);
             shard.record_hold_time(&mut driver);
             // The lane's task arms its timer, and takes what was refused at once.
+            shard.bell.ring();
+        }
+        if self.slot.keeps_ids.is_some() && session.poll_id().is_some() {
             shard.bell.ring();
         }
         tally.publish(shard.metrics());

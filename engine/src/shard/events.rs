@@ -58,6 +58,12 @@ impl Shard {
                 "the broker kept this QoS 2 session, but its packet ids were lost with the last process: \
                  messages in flight then may come twice"
             ),
+            Event::Ended { present } => {
+                self.subscriptions.tell(slot.board, Word::Ended);
+                tracing::info!(source, client_id, present, "the session is ended at the broker");
+                let reason = (!present).then(|| "the broker had no such session".to_owned());
+                enter(SessionState::Ended, reason);
+            }
             Event::SessionLost { unacknowledged } => {
                 self.metrics().add(Counter::MqttSessionLost, 1);
                 tracing::warn!(source, client_id, unacknowledged, "the broker has lost the session and what it held");
@@ -75,28 +81,32 @@ impl Shard {
                 tracing::error!(source, client_id, "{why}");
                 enter(SessionState::Refused, Some(why));
             }
-            Event::Disconnected { cause, retry_in } => {
-                self.count_disconnected(&cause);
-                if cause != Cause::Shutdown {
-                    // Whether the broker keeps what it granted is known at the next CONNACK. After a shutdown the
-                    // session is left in good order.
-                    self.subscriptions.tell(slot.board, Word::Lost);
-                }
-                let retry_in = retry_in.map(|wait| format!("{:.1} s", wait.as_secs_f32()));
-                match &cause {
-                    Cause::Shutdown => tracing::info!(source, client_id, "disconnected"),
-                    _ => tracing::warn!(source, client_id, %cause, retry_in, "not connected"),
-                }
-                let refused = matches!(cause, Cause::Refused { .. });
-                let state = if refused { SessionState::Refused } else { SessionState::Backoff };
-                let told = self.metrics.status().board().sessions[slot.board].state == SessionState::Refused;
-                if !told || refused {
-                    enter(state, Some(cause.to_string()));
-                }
-            }
+            Event::Disconnected { cause, retry_in } => self.tell_disconnected(slot, &cause, retry_in, now),
             Event::Alarm { cause, times } => {
                 tracing::error!(source, client_id, %cause, times, "the same failure again and again: this needs a look");
             }
+        }
+    }
+
+    fn tell_disconnected(&self, slot: &Slot, cause: &Cause, retry_in: Option<Duration>, now: Instant) {
+        let source = self.settings.sources[slot.source].name.as_str();
+        let client_id = slot.session.borrow().client_id().to_owned();
+        self.count_disconnected(cause);
+        if *cause != Cause::Shutdown {
+            // Whether the broker keeps what it granted is known at the next CONNACK. After a shutdown the
+            // session is left in good order.
+            self.subscriptions.tell(slot.board, Word::Lost);
+        }
+        let retry_in = retry_in.map(|wait| format!("{:.1} s", wait.as_secs_f32()));
+        match cause {
+            Cause::Shutdown => tracing::info!(source, client_id, "disconnected"),
+            _ => tracing::warn!(source, client_id, %cause, retry_in, "not connected"),
+        }
+        let refused = matches!(cause, Cause::Refused { .. });
+        let state = if refused { SessionState::Refused } else { SessionState::Backoff };
+        let told = self.metrics.status().board().sessions[slot.board].state;
+        if !matches!(told, SessionState::Refused | SessionState::Ended) || refused {
+            self.metrics.status().session(slot.board, |status| status.enter(state, Some(cause.to_string()), now));
         }
     }
 

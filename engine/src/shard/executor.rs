@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     bell::Bell,
     clock, connection,
+    ids::Keeper,
     intake::Intake,
     pump,
     state::{Control, Shard, Slot},
@@ -26,11 +27,12 @@ use super::{
 use crate::{
     kafka::{ProducerError, Topics},
     lane::{Driver, Turn},
+    message::Qos,
     metrics::Metrics,
     mqtt::Session,
     ring::{Doorbell, Mesh, Port},
     settings::{Planned, Settings},
-    spool::Logs,
+    spool::{Contents, Ids, Logs, session_key},
     subscriptions::Subscriptions,
 };
 
@@ -100,6 +102,7 @@ struct Start {
     control: Arc<Control>,
     port: Port,
     logs: Option<Logs<Real>>,
+    ids: Option<Ids<Real>>,
     _alive: mpsc::SyncSender<()>,
 }
 
@@ -113,9 +116,10 @@ impl Shards {
         metrics: &Arc<Metrics>,
         topics: &Arc<Topics>,
         subscriptions: &Arc<Subscriptions>,
-        logs: Option<Vec<Logs<Real>>>,
+        spool: Option<Contents>,
     ) -> Result<Shards, ShardError> {
-        let mut logs = logs.into_iter().flatten();
+        let Contents { logs, ids } = spool.unwrap_or_default();
+        let (mut logs, mut ids) = (logs.into_iter(), ids.into_iter());
         let sessions = settings.plan().count();
         let control = Arc::new(Control::new(sessions));
         let ports = Mesh::new(settings.engine.cpus.len()).into_ports();
@@ -132,6 +136,7 @@ impl Shards {
                 control: control.clone(),
                 port,
                 logs: logs.next(),
+                ids: ids.next(),
                 _alive: sender.clone(),
             };
             threads.push(spawn(start)?);
@@ -198,6 +203,7 @@ impl Start {
                 return Remains::default();
             }
         };
+        let doorbells = self.port.doorbells().clone();
         let driver = match Driver::new(
             self.settings.clone(),
             self.topics.clone(),
@@ -211,9 +217,17 @@ impl Start {
                 return Remains::default();
             }
         };
+        let keeper = match self.ids.map(|ids| Keeper::start(ids, index, &doorbells)).transpose() {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                drop(ready.send(Err(ShardError::Thread { shard: index, why: error.to_string() })));
+                return Remains::default();
+            }
+        };
         let shard = Shard {
             index,
-            slots: slots(&self.settings, &self.subscriptions, index),
+            slots: slots(&self.settings, &self.subscriptions, keeper.as_ref(), index),
+            keeper: keeper.map(RefCell::new),
             intake: RefCell::new(Intake::new(self.settings.clone(), self.topics.clone(), self.metrics.clone())),
             reach: RefCell::default(),
             said: RefCell::default(),
@@ -223,6 +237,7 @@ impl Start {
             driver: RefCell::new(driver),
             turn: RefCell::new(Turn::default()),
             bell: Bell::default(),
+            prepared: Cell::new(false),
             tally: RefCell::new(Tally::new(self.settings.routes.len())),
             settings: self.settings,
             metrics: self.metrics,
@@ -249,18 +264,28 @@ fn executor(shard: usize, cpu: usize) -> Result<runtime::Runtime, ShardError> {
         .map_err(|error| ShardError::Executor { shard, why: error.to_string() })
 }
 
-fn slots(settings: &Settings, subscriptions: &Subscriptions, shard: usize) -> Vec<Slot> {
+fn slots(settings: &Settings, subscriptions: &Subscriptions, keeper: Option<&Keeper>, shard: usize) -> Vec<Slot> {
     let planned = settings.plan().filter(|planned| planned.shard == shard);
     planned
-        .map(|Planned { source, session, number, slot, .. }| Slot {
+        .map(|planned| {
+            let source = &settings.sources[planned.source];
+            let plan = &source.sessions[planned.session];
+            let mut session = Session::new(source, plan, shard, planned.slot, rand::random());
+            let recalled = subscriptions.recalled(planned.number);
+            recalled.hand_to(&mut session);
+            let keeper = keeper.filter(|_| source.qos == Qos::ExactlyOnce);
+            let keeps_ids = keeper.map(|keeper| {
+                let key = session_key(&plan.client_id, &source.urls[0].to_string());
+                keeper.hand_to(&mut session, key, recalled.ids_kept);
+                key
+            });
+            (planned, session, keeps_ids)
+        })
+        .map(|(Planned { source, number, .. }, session, keeps_ids)| Slot {
             source,
             board: number,
-            session: RefCell::new({
-                let source = &settings.sources[source];
-                let mut session = Session::new(source, &source.sessions[session], shard, slot, rand::random());
-                subscriptions.recalled(number).hand_to(&mut session);
-                session
-            }),
+            session: RefCell::new(session),
+            keeps_ids,
             bell: Bell::default(),
             confirmed_at: Cell::new(None),
             read_at: Cell::new(clock::now()),

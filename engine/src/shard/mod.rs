@@ -11,6 +11,7 @@ mod connection;
 mod dial;
 mod events;
 mod executor;
+mod ids;
 mod intake;
 mod pump;
 mod reach;

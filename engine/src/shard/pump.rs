@@ -10,7 +10,10 @@ use std::{
 use futures_lite::future::{poll_fn, yield_now};
 
 use super::{alarm::Alarm, clock, state::Shard};
-use crate::{lane::Driver, metrics::Stage};
+use crate::{
+    lane::{Driver, Siding},
+    metrics::Stage,
+};
 
 /// How often a shard that has nothing to do shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -30,13 +33,16 @@ pub(super) async fn run(shard: Rc<Shard>) {
     let mut published = clock::now();
     // No limit is shown as 0, not even for the first second.
     shard.publish(published);
+    // The first turn prepares the spool.
+    shard.bell.ring();
     while !shard.is_finished() {
         let idle = poll_fn(|cx| {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
             let rung = shard.bell.poll(cx).is_ready() || rung;
             let now = clock::now();
             let next = now + HEARTBEAT;
-            let deadline = shard.driver.borrow().poll_timeout().map_or(next, |deadline| deadline.min(next));
+            let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
+            let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             if rung {
                 return Poll::Ready(false);
             }
@@ -83,6 +89,8 @@ impl Shard {
             self.distribute(now, &mut turn.receipts);
         }
         self.tell_synced(&mut turn.synced);
+        self.keep_ids(now);
+        self.let_connect();
         if !turn.ledger.is_empty() {
             self.tell_drained(&turn.ledger);
             let mut tally = self.tally.borrow_mut();
@@ -92,6 +100,18 @@ impl Shard {
         self.tell_kafka(now, &mut turn);
         self.count_mode(turn.mode.take());
         confirmed > 0 || receipts > 0
+    }
+
+    /// Lets the sessions connect once the spool is prepared.
+    fn let_connect(&self) {
+        if self.prepared.get() {
+            return;
+        }
+        let ids = self.keeper.as_ref().is_none_or(|keeper| keeper.borrow().is_prepared());
+        if ids && self.driver.borrow().siding().is_none_or(Siding::is_prepared) {
+            self.prepared.set(true);
+            self.slots.iter().for_each(|slot| slot.bell.ring());
+        }
     }
 
     /// How long the batches that went since the last call were held.

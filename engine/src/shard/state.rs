@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     bell::Bell,
+    ids::Keeper,
     intake::{Intake, Stalled},
     reach::Reach,
     said::Said,
@@ -23,6 +24,7 @@ use crate::{
     metrics::{Metrics, ShardMetrics},
     mqtt::Session,
     settings::{Ack, Settings},
+    spool::SessionKey,
     subscriptions::Subscriptions,
 };
 
@@ -77,6 +79,8 @@ pub(super) struct Slot {
     /// Index among all sessions of the process, for the status board.
     pub(super) board: usize,
     pub(super) session: RefCell<Session>,
+    /// The session's name in the log of packet identifiers, where these are kept.
+    pub(super) keeps_ids: Option<SessionKey>,
     /// Wakes the session's task.
     pub(super) bell: Bell,
     /// The oldest receipt whose PUBACK has not been written.
@@ -102,6 +106,11 @@ pub(super) struct Shard {
     pub(super) intake: RefCell<Intake>,
     pub(super) driver: RefCell<Driver>,
     pub(super) turn: RefCell<Turn>,
+    /// Whether the spool has a place for what the first message brings. A broker sends at line rate at once, and making a
+    /// segment takes seconds on a slow disk: no session connects before.
+    pub(super) prepared: Cell<bool>,
+    /// The packet identifiers of QoS 2, where they are kept.
+    pub(super) keeper: Option<RefCell<Keeper>>,
     /// Wakes the lane's task.
     pub(super) bell: Bell,
     pub(super) reach: RefCell<Reach>,

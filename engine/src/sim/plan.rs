@@ -178,6 +178,7 @@ impl Plan {
             .map(|session| SessionPlan {
                 client_id: format!("sim-{session}"),
                 subscriptions: vec![Subscription { filter: format!("{session}/#"), id: None }],
+                retire: None,
             })
             .collect();
         settings

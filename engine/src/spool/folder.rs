@@ -1,7 +1,9 @@
-//! The spool's folder: opened once for the process, with one log for each shard.
+//! The spool's folder: opened once for the process, with one log for each shard, and one more for its packet identifiers
+//! where any are kept.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,12 +11,18 @@ use std::{
 };
 
 use fairlead_spool::{
-    Log, Name, OpenError, Options, Recovery,
+    Log, Name, OpenError, Options, Recovery, Spool,
     disk::{Disk, Real},
 };
 
-use super::layout::{Layout, drained_by};
-use crate::settings::Settings;
+use super::{
+    ids::{Found, Ids, OpenIds, SessionKey, session_key},
+    layout::{Layout, drained_by},
+};
+use crate::{
+    settings::{self, Settings},
+    shard::clock,
+};
 
 /// Largest group that is made durable at once, bytes.
 const GROUP: u64 = 1 << 20;
@@ -22,15 +30,20 @@ const GROUP: u64 = 1 << 20;
 const GROUP_SHARE: u64 = 8;
 /// Bytes of a record besides its packet: its topic may be in it three times (MQTT topic, key, header).
 const MARGIN: u64 = 256 << 10;
+/// Sessions that are found in the spool and not in the configuration, of which the identifiers are kept all the same: they
+/// may come back, or be retired.
+const FOREIGN: usize = 4096;
 
 /// The least `segment` where a packet may have so many bytes.
 pub(crate) fn least_segment(packet: u64) -> u64 {
     Options::least_segment(packet + MARGIN)
 }
 
-/// The least `max` for so many shards.
-pub(crate) fn least_size(segment: u64, shards: usize) -> u64 {
-    Options::least_max(segment, shards as u32)
+/// The least `max` for so many shards; `ids` is whether packet identifiers are kept.
+pub(crate) fn least_size(segment: u64, shards: usize, ids: bool) -> u64 {
+    let shards = shards as u32;
+    let messages = Options::least_max(segment, shards);
+    if ids { messages + Options::reserved_for_ids(shards) } else { messages }
 }
 
 /// A log, just opened.
@@ -94,14 +107,23 @@ pub(crate) fn options(settings: &Settings) -> Option<Options> {
     })
 }
 
+/// What the spool's folder holds.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// The logs of each shard.
+    pub logs: Vec<Logs<Real>>,
+    /// One for each shard, where a source keeps packet identifiers.
+    pub ids: Vec<Ids<Real>>,
+}
+
 /// Opens the spool, if there is to be one, and the logs of each shard.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open(settings: &Settings) -> Result<Option<Vec<Logs<Real>>>, OpenError> {
+pub fn open(settings: &Settings) -> Result<Option<Contents>, OpenError> {
     let (Some(settings_spool), Some(options)) = (&settings.spool, options(settings)) else { return Ok(None) };
     let shards = settings.engine.cpus.len();
-    let (spool, warnings) = fairlead_spool::Spool::open(Real, &settings_spool.dir, options)?;
+    let (spool, warnings) = Spool::open(Real, &settings_spool.dir, options)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -135,7 +157,72 @@ pub fn open(settings: &Settings) -> Result<Option<Vec<Logs<Real>>>, OpenError> {
         let older = Older { logs, generations: generations.clone() };
         Ok(Logs { spool: opened(Name::Shard(number))?, parked: opened(Name::Parked(number))?, older })
     });
-    logs.collect::<Result<_, _>>().map(Some)
+    let logs = logs.collect::<Result<_, _>>()?;
+    let ids = if settings.sources.iter().any(|source| settings.keeps_ids(source)) {
+        open_ids(&spool, settings, settings_spool)?
+    } else {
+        Vec::new()
+    };
+    Ok(Some(Contents { logs, ids }))
+}
+
+/// The logs of packet identifiers. All are read, also those of an earlier process with more shards, and each session goes
+/// to the log of its shard.
+fn open_ids(
+    spool: &Spool<Real>,
+    settings: &Settings,
+    settings_spool: &settings::Spool,
+) -> Result<Vec<Ids<Real>>, OpenError> {
+    let shards = settings.engine.cpus.len() as u16;
+    let mut found = Found::default();
+    let mut logs = Vec::new();
+    let old = spool.names().iter().copied().filter(|name| matches!(name, Name::Ids(shard) if *shard >= shards));
+    for name in (0..shards).map(Name::Ids).chain(old) {
+        let (mut log, recovery) = spool.log(name)?;
+        for warning in &recovery.warnings {
+            tracing::warn!(log = %name, "{warning}");
+        }
+        let read = Found::read(&mut log, &recovery, clock::now()).map_err(|error| OpenError::Io {
+            what: "read the packet ids in",
+            path: settings_spool.dir.join(name.to_string()),
+            source: io::Error::other(error),
+        })?;
+        found = found.and(read);
+        logs.push(log);
+    }
+    if found.is_damaged() {
+        tracing::error!("the packet ids in the spool are damaged: none of them is believed");
+    }
+    let mut of_shards = of_shards(&mut found, settings).into_iter();
+    let process = found.next_process();
+    Ok(logs.into_iter().zip(&mut of_shards).map(|(log, sessions)| Ids::new(log, process, sessions)).collect())
+}
+
+/// What is open in the sessions of each shard. The sessions of no shard go to the first.
+fn of_shards(found: &mut Found, settings: &Settings) -> Vec<HashMap<SessionKey, OpenIds>> {
+    let mut shards = vec![HashMap::new(); settings.engine.cpus.len()];
+    for planned in settings.plan() {
+        let source = &settings.sources[planned.source];
+        let key = session_key(&source.sessions[planned.session].client_id, &source.urls[0].to_string());
+        if let Some(open) = found.remove(key)
+            && settings.keeps_ids(source)
+        {
+            shards[planned.shard].insert(key, open);
+        }
+    }
+    let foreign: Vec<SessionKey> = found.keys().collect();
+    if foreign.len() > FOREIGN {
+        tracing::warn!(
+            sessions = foreign.len(),
+            "the spool knows more than {FOREIGN} sessions that are gone: forgetting some"
+        );
+    }
+    for key in foreign.into_iter().take(FOREIGN) {
+        if let Some(open) = found.remove(key) {
+            shards[0].insert(key, open);
+        }
+    }
+    shards
 }
 
 /// What was found, for people.

@@ -54,14 +54,16 @@ impl Layout {
 /// The shard that drains a log of an older generation.
 pub(super) fn drained_by(name: Name, shards: u16) -> u16 {
     match name {
-        Name::Shard(number) | Name::Parked(number) | Name::DeadLetter(number) => number % NUMBERS % shards,
+        Name::Shard(number) | Name::Parked(number) | Name::DeadLetter(number) | Name::Ids(number) => {
+            number % NUMBERS % shards
+        }
     }
 }
 
 fn logs(names: &[Name], generation: u16) -> Vec<Name> {
     let has = |name: &Name| match name {
         Name::Shard(number) | Name::Parked(number) => number / NUMBERS == generation,
-        Name::DeadLetter(_) => false,
+        Name::DeadLetter(_) | Name::Ids(_) => false,
     };
     let mut logs: Vec<Name> = names.iter().copied().filter(has).collect();
     logs.sort_by_key(|name| matches!(name, Name::Shard(_)));

@@ -6,17 +6,20 @@
 mod entry;
 mod filed;
 mod folder;
+mod ids;
 mod layout;
 mod progress;
 mod store;
 mod worker;
 
 pub use entry::Decoded;
-pub use folder::{Generations, Logs, Older, open};
+pub use folder::{Contents, Generations, Logs, Older, open};
+pub use ids::Ids;
 pub use store::{Movement, Replayed, Store};
 pub use worker::{Done, Jobs, Synced, Worker};
 pub(crate) use {
     entry::fingerprint,
     filed::{Filed, filed},
     folder::{least_segment, least_size, options},
+    ids::{SessionKey, session_key},
 };

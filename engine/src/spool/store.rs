@@ -220,6 +220,12 @@ impl<D: Disk> Store<D> {
         (self.log.appended() + 1).saturating_sub(self.position.sequence.max(self.progress.base()))
     }
 
+    /// Whether a segment is ready for what comes, as far as the disk allows.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        self.log.is_prepared()
+    }
+
     /// The next piece of upkeep.
     pub fn poll_upkeep(&mut self, now: Instant) -> Option<Upkeep<D>> {
         self.log.poll_upkeep(now)

@@ -23,6 +23,9 @@ pub(super) struct Record {
     pub(super) url: String,
     /// The URL of the broker that is known to have granted every filter.
     pub(super) granted_by: Option<String>,
+    /// Whether the packet identifiers of QoS 2 are kept in the spool; left out by versions that kept none.
+    #[serde(default)]
+    pub(super) ids_kept: Option<bool>,
     pub(super) filters: Vec<Remembered>,
 }
 
@@ -102,4 +105,15 @@ pub(super) fn write(path: &Path, record: &Record) -> io::Result<()> {
     fs::rename(&new, path)?;
     // The name is durable with its folder.
     File::open(folder)?.sync_all()
+}
+
+/// Removes the file, if there is one.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -12,6 +12,10 @@
 //! - After a connection is lost nothing counts as granted, until all is granted again: the broker may come back without
 //!   the session, and a crash before SUBACK would leave a session that nobody subscribes.
 //!
+//! - Whether the packet identifiers of QoS 2 are kept in the spool is written as well: true once the session is known
+//!   there and everything is granted, false by a process that does not keep them. So a spool that was wiped is told
+//!   from one that never knew the session, and identifiers that were left behind are not believed.
+//!
 //! The shards tell and the control thread writes: no file is touched on an executor. A failover list of brokers that
 //! do not share their sessions has one file all the same: what was unsubscribed at one is forgotten for all.
 
@@ -34,6 +38,8 @@ pub struct Recalled {
     pub retired: Vec<String>,
     /// The broker that granted filters as they are asked for now, and those filters; `None` where that is not certain.
     pub granted: Option<(Address, Vec<String>)>,
+    /// Whether the packet identifiers of QoS 2 were kept in the spool to the last; `None` where that is not told.
+    pub ids_kept: Option<bool>,
 }
 
 impl Recalled {
@@ -53,6 +59,8 @@ pub enum Word {
     Subscribed(Address),
     /// The connection is lost.
     Lost,
+    /// The session is ended at the broker.
+    Ended,
 }
 
 /// What shards and control thread share. A session has one place for its last word, and a newer word takes the place

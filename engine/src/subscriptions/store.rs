@@ -29,6 +29,8 @@ struct Entry {
     stored: Option<Record>,
     /// What it should say.
     wanted: Record,
+    /// Whether this process keeps the session's packet identifiers.
+    keeps_ids: bool,
     /// The filters of the configuration.
     current: Vec<Remembered>,
 }
@@ -41,7 +43,9 @@ impl Store {
     pub fn open(settings: &Settings) -> (Store, Vec<Recalled>) {
         let mut store = Store { folder: PathBuf::new(), sessions: Vec::new(), warned: false };
         let Some(folder) = &settings.engine.state else {
-            return (store, vec![Recalled::default(); settings.plan().count()]);
+            // Nobody would tell that a process between did not keep them.
+            let nothing = Recalled { ids_kept: Some(false), ..Recalled::default() };
+            return (store, vec![nothing; settings.plan().count()]);
         };
         store.folder.clone_from(folder);
         let mut recalled = Vec::new();
@@ -54,7 +58,8 @@ impl Store {
                 store.warn(&path, &error);
                 None
             });
-            let (mut entry, mut told) = Entry::new(path, stored, source, planned.session);
+            let keeps_ids = settings.keeps_ids(source);
+            let (mut entry, mut told) = Entry::new(path, stored, source, planned.session, keeps_ids);
             // Without it written down that nothing counts as granted, a crash could leave a grant that is long gone.
             if !store.save(&mut entry) {
                 told.granted = None;
@@ -71,9 +76,13 @@ impl Store {
         for (number, word) in words {
             let mut sessions = std::mem::take(&mut self.sessions);
             // Without a folder there are none.
-            if let Some(entry) = sessions.get_mut(number) {
-                entry.handle(word);
-                self.save(entry);
+            match (sessions.get_mut(number), word) {
+                (Some(entry), Word::Ended) => self.forget(entry),
+                (Some(entry), word) => {
+                    entry.handle(word);
+                    self.save(entry);
+                }
+                (None, _) => {}
             }
             self.sessions = sessions;
         }
@@ -94,6 +103,14 @@ impl Store {
                 self.warn(&entry.path, &error);
                 false
             }
+        }
+    }
+
+    /// Nothing is subscribed any more.
+    fn forget(&mut self, entry: &mut Entry) {
+        entry.stored = None;
+        if let Err(error) = file::remove(&entry.path) {
+            self.warn(&entry.path, &error);
         }
     }
 
@@ -119,7 +136,13 @@ impl Store {
 }
 
 impl Entry {
-    fn new(path: PathBuf, stored: Option<Record>, source: &Source, session: usize) -> (Entry, Recalled) {
+    fn new(
+        path: PathBuf,
+        stored: Option<Record>,
+        source: &Source,
+        session: usize,
+        keeps_ids: bool,
+    ) -> (Entry, Recalled) {
         let plan = &source.sessions[session];
         let subscriptions = plan.subscriptions.iter();
         let current: Vec<Remembered> = subscriptions
@@ -138,17 +161,20 @@ impl Entry {
         });
         let filters = current.iter().cloned().chain(gone).collect();
         let (client_id, url) = (plan.client_id.clone(), source.urls[0].to_string());
-        let wanted = Record { client_id, url, granted_by: None, filters };
-        (Entry { path, stored, wanted, current }, Recalled { retired, granted })
+        let ids_kept = stored.as_ref().and_then(|record| record.ids_kept);
+        let now_kept = if keeps_ids { ids_kept } else { Some(false) };
+        let wanted = Record { client_id, url, granted_by: None, ids_kept: now_kept, filters };
+        (Entry { path, stored, wanted, keeps_ids, current }, Recalled { retired, granted, ids_kept })
     }
 
     fn handle(&mut self, word: Word) {
         match word {
             Word::Subscribed(broker) => {
                 self.wanted.granted_by = Some(broker.to_string());
+                self.wanted.ids_kept = Some(self.keeps_ids);
                 self.wanted.filters.clone_from(&self.current);
             }
-            Word::Lost => self.wanted.granted_by = None,
+            Word::Lost | Word::Ended => self.wanted.granted_by = None,
         }
     }
 }

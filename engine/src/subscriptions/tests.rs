@@ -154,13 +154,43 @@ fn without_a_folder_the_bridge_goes_on_and_believes_no_grant() {
     assert_eq!(stored(&state), ["a"]);
 }
 
+/// Whether packet identifiers were kept: only what is known in the spool counts, and a process that keeps none ends it.
+#[test]
+fn it_is_told_whether_packet_identifiers_were_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let mut durable = settings(state.path(), &["a"], "qos = 2");
+    durable.engine.ack = crate::settings::Ack::Durable;
+    let not_kept = settings(state.path(), &["a"], "qos = 1");
+    assert_eq!(open(&durable).1.ids_kept, None, "an upgrade");
+    assert_eq!(run(&durable).1.ids_kept, None, "killed before the session was known in the spool");
+    assert_eq!(open(&durable).1.ids_kept, Some(true));
+    assert_eq!(open(&durable).1.ids_kept, Some(true), "whatever ends the process before");
+    assert_eq!(open(&not_kept).1.ids_kept, Some(true), "what the last process left");
+    assert_eq!(open(&durable).1.ids_kept, Some(false));
+    assert_eq!(run(&durable).1.ids_kept, Some(false), "until the session is known again");
+    assert_eq!(open(&durable).1.ids_kept, Some(true));
+}
+
+/// A session that is ended leaves nothing.
+#[test]
+fn the_file_of_an_ended_session_is_gone() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = settings(state.path(), &["a"], "");
+    let (mut store, _) = run(&settings);
+    assert_eq!(stored(state.path()), ["a"]);
+    store.handle(vec![(0, Word::Ended)]);
+    assert!(!path(state.path()).exists());
+    assert_eq!(open(&settings).1, Recalled::default());
+}
+
 #[test]
 fn nothing_is_remembered_where_it_is_off() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(folder.path(), &["a"], "");
     settings.engine.state = None;
     for _ in 0..2 {
-        assert_eq!(run(&settings).1, Recalled::default());
+        let nothing = Recalled { ids_kept: Some(false), ..Recalled::default() };
+        assert_eq!(run(&settings).1, nothing, "a process that kept no packet ids could not have said so");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -65,6 +65,9 @@ fn a_disk_without_space_is_a_full_spool_until_there_is_some() {
     for error in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG] {
         let disk = Memory::new();
         let mut rig = memory(&disk);
+        assert!(!rig.log.is_prepared());
+        rig.upkeep();
+        assert!(rig.log.is_prepared());
         append_up_to(&mut rig, 100);
         disk.fail(Operation::Allocate, 0, u64::MAX, error);
         let (mut refused, mut errors) = (fill(&mut rig), vec![]);
@@ -75,6 +78,7 @@ fn a_disk_without_space_is_a_full_spool_until_there_is_some() {
         }
         assert_eq!(refused, AppendError::Full, "errno {error}");
         assert!(errors.iter().any(|error| error.contains("no space")), "{errors:?}");
+        assert!(rig.log.is_prepared(), "as far as the disk allows");
         rig.log.release(50);
         rig.pass(Duration::from_millis(250));
         rig.upkeep();

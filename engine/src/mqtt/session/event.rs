@@ -66,6 +66,12 @@ pub enum Cause {
         /// Server Reference. It is reported, not followed.
         server: Option<String>,
     },
+    /// The broker kept the session, and the packet identifiers that belong to it are gone (MQTT 5.0 §3.2.2.1.1).
+    #[error(
+        "the broker kept this QoS 2 session, but its packet ids are not in the spool any more: restore the folder of \
+         [spool] dir; or, to go on although messages in flight may come twice, run once with ack = \"kafka\""
+    )]
+    PacketIdsLost,
     /// Fairlead is shutting down.
     #[error("shutdown")]
     Shutdown,
@@ -73,7 +79,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every label: the metric's closed set.
-    pub const LABELS: [&'static str; 12] = [
+    pub const LABELS: [&'static str; 13] = [
         "connect",
         "eof",
         "io",
@@ -85,6 +91,7 @@ impl Cause {
         "suback_timeout",
         "taken_over",
         "disconnect",
+        "packet_ids_lost",
         "shutdown",
     ];
 
@@ -103,6 +110,7 @@ impl Cause {
             Cause::SubAckTimeout => "suback_timeout",
             Cause::TakenOver => "taken_over",
             Cause::Disconnect { .. } => "disconnect",
+            Cause::PacketIdsLost => "packet_ids_lost",
             Cause::Shutdown => "shutdown",
         }
     }
@@ -185,6 +193,11 @@ pub enum Event {
         asked: Qos,
         /// The QoS granted.
         granted: u8,
+    },
+    /// The session is ended at the broker, which holds nothing more for it.
+    Ended {
+        /// Whether the broker had it.
+        present: bool,
     },
     /// The connection ended or did not come about.
     Disconnected {

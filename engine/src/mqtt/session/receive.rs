@@ -6,7 +6,8 @@ use super::{
     Delivery, Session, State,
     event::{Cause, Event, Unsupported},
     keepalive::KeepAlive,
-    qos2::Released,
+    qos2::{COMPLETIONS, Completion, Former, Released, content},
+    records::Content,
 };
 use crate::{
     message::{Publish, Qos, Ticket},
@@ -74,7 +75,11 @@ impl Session {
             self.aliases.resolve(alias, &mut publish.topic)?;
         }
         self.stats.retained += u64::from(publish.retain);
-        let position = self.admit(publish.qos, publish.dup, publish.packet_id, publish.wire)?;
+        let content = match publish.qos {
+            Qos::ExactlyOnce => content(publish.topic.as_bytes(), &publish.payload),
+            Qos::AtMostOnce | Qos::AtLeastOnce => 0,
+        };
+        let position = self.admit((publish.qos, publish.dup), publish.packet_id, publish.wire, content)?;
         Ok(position.map(|position| self.ticket(position)))
     }
 
@@ -83,7 +88,8 @@ impl Session {
         if skipped.alias != 0 {
             self.aliases.resolve(skipped.alias, &mut skipped.topic)?;
         }
-        let position = self.admit(skipped.qos, skipped.dup, skipped.packet_id, skipped.wire)?;
+        let content = content(skipped.topic.as_bytes(), &[]);
+        let position = self.admit((skipped.qos, skipped.dup), skipped.packet_id, skipped.wire, content)?;
         Ok(position.map(|position| {
             self.window.resolve(position as u32);
             skipped.wire
@@ -93,7 +99,13 @@ impl Session {
     /// Gives a PUBLISH its place in the window; `None` if it is not to be handed out: it was before, or the session
     /// is shutting down and leaves it to the broker.
     #[inline]
-    fn admit(&mut self, qos: Qos, dup: bool, packet_id: u16, wire: u32) -> Result<Option<Position>, Violation> {
+    fn admit(
+        &mut self,
+        (qos, dup): (Qos, bool),
+        packet_id: u16,
+        wire: u32,
+        content: Content,
+    ) -> Result<Option<Position>, Violation> {
         if self.shutdown {
             self.stats.declined += 1;
             return Ok(None);
@@ -117,15 +129,20 @@ impl Session {
             }
             return Ok(Some(self.window.push(packet_id, qos, wire)));
         }
-        // Without the DUP flag the sender means a new message under this identifier ([MQTT-3.3.1-1]). mosquitto 2.0 does
-        // that when it has forgotten a PUBREL; taken for a repetition, those messages would be acknowledged and lost.
-        if let Some(position) = self.open_ids.get(packet_id).filter(|_| dup) {
-            self.stats.repeated += 1;
-            self.window.owe(packet_id, qos, position, wire);
-            return Ok(None);
+        match self.open_ids.get(packet_id) {
+            Some((position, opened)) if dup && opened == content => {
+                self.stats.repeated += 1;
+                self.window.owe(packet_id, qos, position, wire);
+                return Ok(None);
+            }
+            // Without the DUP flag the sender means a new message under this identifier ([MQTT-3.3.1-1]), and so it does with
+            // another content. mosquitto 2.0 does that when it has forgotten a PUBREL; taken for a repetition, those messages
+            // would be acknowledged and lost.
+            Some(_) => self.open_ids.close(packet_id),
+            None => {}
         }
         let position = self.window.push(packet_id, qos, wire);
-        self.open_ids.open(packet_id, position);
+        self.open_ids.open(packet_id, position, content);
         Ok(Some(position))
     }
 
@@ -140,10 +157,7 @@ impl Session {
         match packet {
             Packet::Skipped(skipped) if online => return self.handle_skipped(skipped),
             Packet::ConnAck(ack) if !online => self.handle_connack(now, *ack)?,
-            Packet::PubRel { packet_id } if online => match self.open_ids.release(packet_id) {
-                Released::Early => return Err(Violation::EarlyRelease),
-                released => self.completions.push((packet_id, released == Released::Known)),
-            },
+            Packet::PubRel { packet_id } if online => self.handle_pubrel(packet_id)?,
             Packet::SubAck { packet_id, codes } if online => {
                 self.subscriber.handle_suback(now, packet_id, &codes, &mut self.events)?;
             }
@@ -163,6 +177,24 @@ impl Session {
         Ok(None)
     }
 
+    fn handle_pubrel(&mut self, packet_id: u16) -> Result<(), Violation> {
+        match self.open_ids.release(packet_id) {
+            (Released::Early, _) => return Err(Violation::EarlyRelease),
+            // PUBCOMPs that may leave with the next transmission do not count, however many PUBRELs came in one piece.
+            _ if self.completions.len() >= COMPLETIONS && self.completion_waits() => return Err(Violation::Releases),
+            (released, after) => {
+                let known = released == Released::Known;
+                self.completions.push_back(Completion { packet_id, known, after });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the first PUBCOMP waits for its record.
+    fn completion_waits(&self) -> bool {
+        self.completions.front().is_some_and(|first| !self.open_ids.are_durable(first.after))
+    }
+
     fn handle_connack(&mut self, now: Instant, ack: ConnAck) -> Result<(), Violation> {
         if ack.session_present && (ack.reason != 0 || self.is_clean()) {
             return Err(Violation::SessionPresent);
@@ -175,13 +207,17 @@ impl Session {
             return Ok(());
         }
         if ack.session_present {
-            if !self.accepted_before && self.source.qos == Qos::ExactlyOnce {
+            if !self.accepted_before && self.source.qos == Qos::ExactlyOnce && self.former == Former::Unknown {
+                self.begun = self.open_ids.clear();
                 self.events.push(Event::PacketIdsUnknown);
             }
         } else {
             self.forget();
         }
         self.open_ids.start_connection();
+        if let Some(ending) = &mut self.ending {
+            ending.start_connection(ack.session_present);
+        }
         self.subscriber.start_connection(ack.session_present, self.address.as_ref(), ack.max_packet);
         let seconds = ack.keep_alive.unwrap_or(self.source.keep_alive);
         self.keep_alive = Some(KeepAlive::new(now, seconds, self.received));
@@ -205,6 +241,9 @@ impl Session {
         let needs_ids = self.plan.subscriptions.iter().any(|subscription| subscription.id.is_some());
         match ack.reason {
             0 if needs_ids && !ack.subscription_ids => Some(Cause::Unsupported(Unsupported::SubscriptionIds)),
+            0 if ack.session_present && !self.accepted_before && self.former == Former::Lost => {
+                Some(Cause::PacketIdsLost)
+            }
             0 if self.source.share.is_some() && !ack.shared => Some(Cause::Unsupported(Unsupported::Shared)),
             0 => None,
             0x84 if needs_ids && self.source.version == Version::Auto => {
@@ -226,14 +265,17 @@ impl Session {
             self.generation = self.generation.wrapping_add(1);
         }
         self.window.clear();
-        self.open_ids.clear();
-        if self.accepted_before {
+        self.begun = self.open_ids.clear();
+        if self.accepted_before || matches!(self.former, Former::Open(_)) {
             self.events.push(Event::SessionLost { unacknowledged });
         }
     }
 
-    /// Clean Start is for the first connection of the process alone.
+    /// Clean Start is for the first connection of the process alone, and for the end of a session.
     pub(super) fn is_clean(&self) -> bool {
-        self.source.clean_start && !self.accepted_before
+        match &self.ending {
+            Some(ending) => ending.is_empty(),
+            None => self.source.clean_start && !self.accepted_before,
+        }
     }
 }

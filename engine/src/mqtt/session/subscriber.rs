@@ -150,7 +150,9 @@ impl Subscriber {
     /// Gives up filters that the configuration no longer has; those it still has are left alone.
     pub(super) fn retire(&mut self, filters: Vec<String>) {
         let wanted: HashSet<&str> = self.subscriptions.iter().map(|one| one.filter.as_str()).collect();
-        self.retired.extend(filters.into_iter().filter(|filter| !wanted.contains(filter.as_str())));
+        let mut known: HashSet<String> = self.retired.iter().cloned().collect();
+        let gone = filters.into_iter().filter(|filter| !wanted.contains(filter.as_str()));
+        self.retired.extend(gone.filter(|filter| known.insert(filter.clone())));
         self.announced = false;
     }
 

@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Session, State, alias::TOPIC_ALIAS_MAXIMUM, event::Cause};
+use super::{
+    Session, State,
+    alias::TOPIC_ALIAS_MAXIMUM,
+    event::{Cause, Event},
+};
 use crate::{
     message::Qos,
     mqtt::packet::{self, Connect},
@@ -58,10 +62,12 @@ impl Session {
 
     fn put_online(&mut self, now: Instant, out: &mut Vec<u8>) {
         self.put_acknowledgements(out);
-        if !self.subscriber.is_settled() && !self.shutdown {
+        if !self.subscriber.is_settled() && !self.shutdown && self.open_ids.are_durable(self.begun) {
             self.subscriber.poll(now, &self.codec, &mut self.events, out);
         }
-        if self.shutdown && self.is_idle() {
+        if self.is_at_end(now) {
+            packet::put_last_disconnect(out, self.codec.protocol());
+        } else if self.shutdown && self.is_idle() {
             packet::put_disconnect(out, 0, self.codec.protocol());
             self.close(None, Cause::Shutdown);
         } else if let Some(keep_alive) = &mut self.keep_alive
@@ -72,11 +78,30 @@ impl Session {
         }
     }
 
+    /// Whether this connection has done what it can for the end of the session; it is then to be closed. On 3.1.1 it takes
+    /// two, and only the one that began clean is the last.
+    fn is_at_end(&mut self, now: Instant) -> bool {
+        let busy = !self.subscriber.is_settled() || !self.is_idle();
+        let Some(ending) = &mut self.ending else { return false };
+        if self.shutdown || !ending.poll(now, self.stats.publishes.iter().sum(), busy) {
+            return false;
+        }
+        if ending.is_last(self.codec.protocol()) {
+            self.shutdown = true;
+            self.events.push(Event::Ended { present: ending.was_present() });
+        }
+        self.close(None, Cause::Shutdown);
+        true
+    }
+
     #[inline]
     fn put_acknowledgements(&mut self, out: &mut Vec<u8>) {
         let (open_ids, stats) = (&mut self.open_ids, &mut self.stats);
         self.window.release(|packet_id, qos| {
             if qos == Qos::ExactlyOnce {
+                if !open_ids.may_receive(packet_id) {
+                    return false;
+                }
                 packet::put_pubrec(out, packet_id);
                 open_ids.received(packet_id);
                 stats.pubrecs += 1;
@@ -84,10 +109,11 @@ impl Session {
                 packet::put_puback(out, packet_id);
                 stats.pubacks += 1;
             }
+            true
         });
-        stats.pubcomps += self.completions.len() as u64;
-        for (packet_id, known) in self.completions.drain(..) {
-            packet::put_pubcomp(out, packet_id, known, self.codec.protocol());
+        while let Some(completion) = self.completions.pop_front_if(|next| open_ids.are_durable(next.after)) {
+            stats.pubcomps += 1;
+            packet::put_pubcomp(out, completion.packet_id, completion.known, self.codec.protocol());
         }
     }
 }

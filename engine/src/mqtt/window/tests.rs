@@ -6,7 +6,10 @@ use super::*;
 
 fn released(window: &mut Window) -> Vec<u16> {
     let mut released = Vec::new();
-    window.release(|packet_id, _| released.push(packet_id));
+    window.release(|packet_id, _| {
+        released.push(packet_id);
+        true
+    });
     released
 }
 

@@ -30,10 +30,6 @@ fn each_fact_is_said_with_its_place() {
             "7: source.0.qos: nothing is acknowledged at QoS 0: what the broker sends while the connection or Fairlead is down is lost",
         ),
         (
-            "qos = 2",
-            "7: source.0.qos: with ack = \"durable\" the packet ids of QoS 2 are kept in memory: after a restart of Fairlead duplicates are possible, and counted",
-        ),
-        (
             "clean_start = true",
             "15: source.0.clean_start: every start of the process discards the session at the broker, with what it holds for us: what was published meanwhile is lost",
         ),
@@ -89,4 +85,20 @@ fn a_route_behind_a_wider_one_and_the_need_for_version_5_are_said() {
         "configuration: source.0.version: filters of the routes overlap, which needs the subscription identifiers of MQTT 5.0: 3.1.1 is not tried",
     ];
     assert_eq!(notes(&text), expected);
+}
+
+#[test]
+fn packet_ids_that_do_not_survive_a_restart_are_said() {
+    let said = |engine: &str| {
+        let (text, _) = with("[[source]]", "qos = 2");
+        let notes = notes(&text.replace("[kafka]", &format!("[engine]\ncpus = [0]\n{engine}\n[kafka]")));
+        notes.into_iter().find(|note| note.contains("source.0.qos"))
+    };
+    assert_eq!(said(""), None, "they are in the spool");
+    assert!(
+        said("ack = \"kafka\"").unwrap().contains("with ack = \"kafka\" the packet ids of QoS 2 are kept in memory")
+    );
+    assert!(
+        said("state = \"off\"").unwrap().contains("without engine.state the packet ids in the spool are not believed")
+    );
 }

@@ -401,6 +401,18 @@ fn each_mistake_is_told_with_its_place() {
 }
 
 #[test]
+fn a_spool_with_packet_ids_needs_more() {
+    let (text, number) = with("[spool]", r#"max = "768MiB""#);
+    assert_eq!(problems(&one(&text)), Vec::<String>::new());
+    let found = problems(&one(&text.replace("[kafka]", "qos = 2\n[kafka]")));
+    let expected = format!(
+        r#"1.toml:{}:7: spool.max: 2 shard(s) with segments of 64.0 MiB need at least 784.0 MiB; write at least "784.0 MiB", or lower spool.segment"#,
+        number + 1
+    );
+    assert_eq!(found, [expected]);
+}
+
+#[test]
 fn every_key_has_a_mistake() {
     let cases = [SOURCE, KAFKA, ROUTE, REST].concat();
     let key = |expected: &str| expected.split(": ").nth(1).unwrap_or_default().replace(".0", "");

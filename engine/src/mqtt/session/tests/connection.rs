@@ -345,6 +345,7 @@ fn every_label_is_in_its_set() {
         Cause::SubAckTimeout,
         Cause::TakenOver,
         Cause::Disconnect { reason: 0, text: None, server: None },
+        Cause::PacketIdsLost,
         Cause::Shutdown,
     ];
     assert_eq!(causes.map(|cause| cause.label()), Cause::LABELS);

@@ -2,6 +2,8 @@
 
 mod connection;
 mod delivery;
+mod ending;
+mod ids;
 mod keepalive;
 mod malformed;
 mod redelivery;
@@ -48,6 +50,7 @@ fn plan(filters: &[&str]) -> SessionPlan {
     SessionPlan {
         client_id: "fairlead-harbour-0".into(),
         subscriptions: filters.iter().map(|&filter| Subscription { filter: filter.into(), id: None }).collect(),
+        retire: None,
     }
 }
 
