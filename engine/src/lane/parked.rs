@@ -33,8 +33,8 @@ pub struct Parked<D: Disk> {
     siding: Siding<D>,
     topics: Arc<Topics>,
     stuck: Duration,
-    /// Whether a partition waits for a segment to be prepared.
-    wanted: bool,
+    /// Whether anything is parked, or was, or waits for a segment: the log has none before.
+    used: bool,
     /// When the lane is to be looked at for a partition that is stuck.
     look_at: Instant,
 }
@@ -51,7 +51,8 @@ impl<D: Disk> Parked<D> {
         let mut lane = Lane::new(settings.kafka.linger, Spooling::Parked, settings.engine.memory);
         lane.drain(clock.0);
         let siding = Siding::new(settings, topics, LogName::Parked, log, clock);
-        Parked { lane, siding, topics: topics.clone(), stuck: settings.kafka.stuck, wanted: false, look_at: clock.0 }
+        let used = siding.backlog() > 0;
+        Parked { lane, siding, topics: topics.clone(), stuck: settings.kafka.stuck, used, look_at: clock.0 }
     }
 
     /// The lane of the parked partitions.
@@ -93,7 +94,7 @@ impl<D: Disk> Parked<D> {
         self.look_at = now + super::mode::LOOK;
         while let Some((topic, partition)) = from.poll_stuck(now, self.stuck) {
             // On a full disk it stays where it is: what is there already need not be written again.
-            self.wanted = true;
+            self.used = true;
             if !self.siding.has_segment() {
                 return;
             }
@@ -154,22 +155,16 @@ impl<D: Disk> Parked<D> {
 
     /// One turn.
     pub fn poll(&mut self, now: Instant, inside: &mut impl Inside, jobs: &mut impl Jobs<D>, moves: &mut Movements) {
-        if self.is_used() {
+        if self.used {
             self.lane.handle_timeout(now);
             self.siding.poll(now, &mut self.lane, inside, jobs, moves);
         }
     }
 
-    /// Whether anything was ever parked; the log has no segments before.
-    #[must_use]
-    pub fn is_used(&self) -> bool {
-        self.wanted || !self.lane.is_empty() || self.siding.backlog() > 0
-    }
-
     /// When to poll again although nothing came; `watched` says that a partition may be stuck.
     #[must_use]
     pub fn poll_timeout(&self, watched: bool) -> Option<Instant> {
-        let used = self.is_used().then(|| self.lane.poll_timeout().into_iter().chain(self.siding.timeout(&self.lane)));
+        let used = self.used.then(|| self.lane.poll_timeout().into_iter().chain(self.siding.timeout(&self.lane)));
         used.into_iter().flatten().chain(watched.then_some(self.look_at)).min()
     }
 

@@ -1,25 +1,26 @@
 //! The way between one lane and its spool: carries records to and fro, and the log's jobs to whoever runs them. It does
 //! no I/O, so that the simulation drives it as the shard does.
 
+mod replay;
+
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use fairlead_spool::{AppendError, Batch, Log, ReadError, Recovery, Usage, disk::Disk};
+use fairlead_spool::{AppendError, Log, Recovery, Usage, disk::Disk};
 
 use super::{
     Inside, Lane, Spooling,
     pace::Pace,
-    passage::{Key, Passage, Step},
+    passage::{Key, Passage},
 };
 use crate::{
     kafka::{Directory, Topics},
-    message::{DropReason, Extra, LogName, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
-    route::partition::partition,
+    message::{LogName, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     settings::{Ack, Settings},
-    spool::{Decoded, Done, Jobs, Movement, Replayed, Store, Synced, fingerprint},
+    spool::{Done, Jobs, Movement, Replayed, Store, Synced, fingerprint},
 };
 
 /// What a lane puts into its spool under this `ack`.
@@ -252,19 +253,6 @@ impl<D: Disk> Siding<D> {
         self.poll_timeout().into_iter().chain(retry).min()
     }
 
-    fn poll_passage(&mut self, now: Instant, lane: &mut Lane) {
-        let Some(passage) = &mut self.passage else { return };
-        let read = self.store.unread() == 0 && self.replayed.is_empty();
-        let completed = !passage.complete && read;
-        passage.complete |= read;
-        if self.store.backlog() == 0 && lane.is_empty() {
-            passage.clear();
-        }
-        if completed || passage.poll(now, lane) {
-            self.rewind();
-        }
-    }
-
     /// One turn, after [`Siding::handle_done`]: appends what the lane gives, reads what it wants, and starts what is due.
     pub fn poll(
         &mut self,
@@ -319,24 +307,6 @@ impl<D: Disk> Siding<D> {
         }
     }
 
-    fn handle_read(&mut self, read: Result<Batch, ReadError>, moves: &mut Movements) {
-        let batch = match read {
-            Ok(batch) => batch,
-            Err(error) => {
-                tracing::error!("{error}");
-                return self.store.handle_read_failed();
-            }
-        };
-        let replayed = &mut self.replayed;
-        for gap in self.store.handle_read(batch, |record| replayed.push_back(record)) {
-            tracing::error!("records {} to {} of the spool cannot be read any more", gap.first, gap.last);
-            let corrupt = Movement::Ended(Outcome::Dropped(DropReason::Corrupt));
-            for _ in gap.first..=gap.last {
-                moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, corrupt)]);
-            }
-        }
-    }
-
     /// First what the lane had when it began to spill, then what came since.
     fn append(&mut self, now: Instant, lane: &mut Lane, inside: &mut impl Inside) {
         let time = self.time(now);
@@ -365,68 +335,5 @@ impl<D: Disk> Siding<D> {
     fn time(&self, now: Instant) -> u64 {
         let since = self.clock.1.duration_since(UNIX_EPOCH).unwrap_or_default();
         (since + now.saturating_duration_since(self.clock.0)).as_millis() as u64
-    }
-
-    /// What was read goes to the lane, and more is read if the lane wants it.
-    fn replay(&mut self, now: Instant, lane: &mut Lane, jobs: &mut impl Jobs<D>, moves: &mut Movements) {
-        self.resumes_at = None;
-        while let Some(replayed) = self.replayed.front() {
-            self.resumes_at = self.pace.as_ref().and_then(|pace| pace.rest(now));
-            if self.resumes_at.is_some() {
-                return;
-            }
-            let Some(decoded) = &replayed.record else {
-                self.give_up(moves);
-                continue;
-            };
-            let found = self.directory.find(&decoded.kafka_topic);
-            let Some((topic, partitions)) = found else { return };
-            let sequence = replayed.sequence;
-            let place = (topic, partition(decoded.key.as_deref().unwrap_or(decoded.mqtt_topic()), partitions));
-            let ended = self.store.has_ended(sequence) || self.moved.contains(&sequence);
-            let step = match &mut self.passage {
-                Some(passage) if !ended => passage.step(now, lane, place, sequence),
-                _ => Step::Take,
-            };
-            if step == Step::Wait {
-                return;
-            }
-            let Some(Replayed { time, record: Some(decoded), .. }) = self.replayed.pop_front() else { return };
-            let route = self.routes.iter().position(|route| *route == decoded.route);
-            let route = route.map_or(RouteId::NONE, |route| RouteId(route as u16));
-            if sequence <= self.recovered && sequence > self.counted {
-                self.counted = sequence;
-                moves.ledger.push((route, Movement::Recovered));
-            }
-            if ended || step == Step::Pass {
-                continue;
-            }
-            let Decoded { key, value, mqtt_topic, headers, .. } = decoded;
-            let extra = Some(Box::new(Extra { headers, time: Some(time) }));
-            let ticket = Ticket::stored(self.log, sequence);
-            let record = Record { ticket, topic, route, partition: place.1, key, value, mqtt_topic, extra };
-            lane.handle_replayed(now, record);
-            if let Some(passage) = &mut self.passage {
-                passage.taken(place, sequence);
-            }
-            if let Some(pace) = &mut self.pace {
-                pace.spend(now);
-            }
-        }
-        if !lane.wants_replay() {
-            return;
-        }
-        if let Some(read) = self.store.poll_read() {
-            jobs.read(read);
-        }
-    }
-
-    /// A record that this version cannot read.
-    fn give_up(&mut self, moves: &mut Movements) {
-        let Some(replayed) = self.replayed.pop_front() else { return };
-        let outcome = Outcome::Dropped(DropReason::Corrupt);
-        tracing::error!("record {} of the spool is of a format that this version does not know", replayed.sequence);
-        moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, Movement::Ended(outcome))]);
-        let _ = self.store.handle_ended(replayed.sequence, outcome);
     }
 }

@@ -1,0 +1,111 @@
+//! Out of the log: what is read goes to the lane, as much as that wants.
+
+use std::time::Instant;
+
+use fairlead_spool::{Batch, ReadError, disk::Disk};
+
+use super::{Movements, Siding};
+use crate::{
+    lane::{Lane, passage::Step},
+    message::{DropReason, Extra, Outcome, Record, RouteId, Ticket},
+    route::partition::partition,
+    spool::{Decoded, Jobs, Movement, Replayed},
+};
+
+impl<D: Disk> Siding<D> {
+    /// Follows what is parked.
+    pub(super) fn poll_passage(&mut self, now: Instant, lane: &mut Lane) {
+        let Some(passage) = &mut self.passage else { return };
+        let read = self.store.unread() == 0 && self.replayed.is_empty();
+        let completed = !passage.complete && read;
+        passage.complete |= read;
+        if self.store.backlog() == 0 && lane.is_empty() {
+            passage.clear();
+        }
+        if completed || passage.poll(now, lane) {
+            self.rewind();
+        }
+    }
+
+    /// Takes what was read.
+    pub(super) fn handle_read(&mut self, read: Result<Batch, ReadError>, moves: &mut Movements) {
+        let batch = match read {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::error!("{error}");
+                return self.store.handle_read_failed();
+            }
+        };
+        let replayed = &mut self.replayed;
+        for gap in self.store.handle_read(batch, |record| replayed.push_back(record)) {
+            tracing::error!("records {} to {} of the spool cannot be read any more", gap.first, gap.last);
+            let corrupt = Movement::Ended(Outcome::Dropped(DropReason::Corrupt));
+            for _ in gap.first..=gap.last {
+                moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, corrupt)]);
+            }
+        }
+    }
+
+    /// What was read goes to the lane, and more is read if the lane wants it.
+    pub(super) fn replay(&mut self, now: Instant, lane: &mut Lane, jobs: &mut impl Jobs<D>, moves: &mut Movements) {
+        self.resumes_at = None;
+        while let Some(replayed) = self.replayed.front() {
+            self.resumes_at = self.pace.as_ref().and_then(|pace| pace.rest(now));
+            if self.resumes_at.is_some() {
+                return;
+            }
+            let Some(decoded) = &replayed.record else {
+                self.give_up(moves);
+                continue;
+            };
+            let found = self.directory.find(&decoded.kafka_topic);
+            let Some((topic, partitions)) = found else { return };
+            let sequence = replayed.sequence;
+            let place = (topic, partition(decoded.key.as_deref().unwrap_or(decoded.mqtt_topic()), partitions));
+            let ended = self.store.has_ended(sequence) || self.moved.contains(&sequence);
+            let step = match &mut self.passage {
+                Some(passage) if !ended => passage.step(now, lane, place, sequence),
+                _ => Step::Take,
+            };
+            if step == Step::Wait {
+                return;
+            }
+            let Some(Replayed { time, record: Some(decoded), .. }) = self.replayed.pop_front() else { return };
+            let route = self.routes.iter().position(|route| *route == decoded.route);
+            let route = route.map_or(RouteId::NONE, |route| RouteId(route as u16));
+            if sequence <= self.recovered && sequence > self.counted {
+                self.counted = sequence;
+                moves.ledger.push((route, Movement::Recovered));
+            }
+            if ended || step == Step::Pass {
+                continue;
+            }
+            let Decoded { key, value, mqtt_topic, headers, .. } = decoded;
+            let extra = Some(Box::new(Extra { headers, time: Some(time) }));
+            let ticket = Ticket::stored(self.log, sequence);
+            let record = Record { ticket, topic, route, partition: place.1, key, value, mqtt_topic, extra };
+            lane.handle_replayed(now, record);
+            if let Some(passage) = &mut self.passage {
+                passage.taken(place, sequence);
+            }
+            if let Some(pace) = &mut self.pace {
+                pace.spend(now);
+            }
+        }
+        if !lane.wants_replay() {
+            return;
+        }
+        if let Some(read) = self.store.poll_read() {
+            jobs.read(read);
+        }
+    }
+
+    /// A record that this version cannot read.
+    fn give_up(&mut self, moves: &mut Movements) {
+        let Some(replayed) = self.replayed.pop_front() else { return };
+        let outcome = Outcome::Dropped(DropReason::Corrupt);
+        tracing::error!("record {} of the spool is of a format that this version does not know", replayed.sequence);
+        moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, Movement::Ended(outcome))]);
+        let _ = self.store.handle_ended(replayed.sequence, outcome);
+    }
+}
