@@ -1,7 +1,7 @@
 //! Records that become durable together.
 
 use crate::{
-    Entry, Sequence,
+    Batch, Entry, Sequence,
     format::{BLOCK, Seed, record},
 };
 
@@ -60,6 +60,17 @@ impl Group {
     /// Takes the filling off again, so that the group can be placed elsewhere.
     pub(crate) fn unplace(&mut self, records: usize) {
         self.bytes.truncate(records);
+    }
+
+    /// The records from `from` on, as they would be read back.
+    pub(crate) fn read(&self, from: Sequence, batch: &mut Batch) {
+        let mut at = 0;
+        while let Some((record, parts)) = record::peek(&self.bytes, at) {
+            at += record.size;
+            if record.kind.is_some() && record.sequence >= from {
+                batch.push(&record, parts);
+            }
+        }
     }
 
     /// The same buffer, empty.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    AppendError, Commit, CommitError, Committed, Entry, Name, Options, Position, Read, Sequence, State, Usage,
+    AppendError, Batch, Commit, CommitError, Committed, Entry, Name, Options, Position, Read, Sequence, State, Usage,
     budget::count,
     bug::has_bug,
     disk::Disk,
@@ -320,6 +320,22 @@ impl<D: Disk> Log<D> {
         let sequence = self.delivered + 1;
         let found = self.segments.partition_point(|segment| segment.last < sequence);
         self.segments.get(found).map_or(Position::before_all(sequence), |segment| segment.position(sequence))
+    }
+
+    /// Whether nothing more is taken until the next start, because the disk failed.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// The records from `from` on that were appended and never became durable, once the log is fenced: they are still in
+    /// memory, and nobody was told that they are safe.
+    pub fn unsynced(&self, from: Sequence) -> Option<Batch> {
+        if !self.fenced || self.committing || from <= self.synced || from > self.appended {
+            return None;
+        }
+        let mut batch = Batch { next: Position::before_all(self.appended + 1), ..Batch::default() };
+        self.retry.iter().chain([&self.filling]).for_each(|group| group.read(from, &mut batch));
+        Some(batch)
     }
 
     /// Whether there is a segment to append to, or one that is ready to follow.

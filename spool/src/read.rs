@@ -1,6 +1,7 @@
 //! The job that reads records back.
 
 use std::{
+    io,
     ops::Range,
     path::PathBuf,
     sync::{
@@ -128,9 +129,16 @@ impl<D: Disk> Read<D> {
     /// Reads with `pread`, checks every record on the copy.
     pub fn run(self) -> Result<Batch, ReadError> {
         let error = |source| ReadError { path: self.path.clone(), from: self.from, source };
-        let file = self.shared.disk.open_read(&self.path).map_err(error)?;
-        let mut scanner = Scanner::new(&file, self.seed, self.offset, self.end);
         let mut batch = Batch { next: self.after, ..Batch::default() };
+        let file = match self.shared.disk.open_read(&self.path) {
+            // Somebody has removed it; it does not come back.
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                self.gap(&mut batch, self.from, self.last);
+                return Ok(batch);
+            }
+            opened => opened.map_err(error)?,
+        };
+        let mut scanner = Scanner::new(&file, self.seed, self.offset, self.end);
         let mut expected = self.from;
         let mut left = self.bytes;
         loop {

@@ -125,7 +125,8 @@ fn damaged(stage: &mut Stage, dice: &mut Dice, damage: fn(&Path, &mut Dice)) -> 
     stage.kafka.thaw();
     flood.live(stage);
     let log = flood.bridge.log();
-    flood.damage_reported = ["quarantine", "corrupt", "truncated", "missing"].iter().any(|word| log.contains(word));
+    flood.damage_reported =
+        ["quarantine", "are damaged or gone", "cannot be read any more"].iter().any(|word| log.contains(word));
     let mut outcome = flood.finish(stage);
     let panicked = log.contains("panicked");
     outcome.demand(!panicked, || "a panic".to_owned());

@@ -39,6 +39,8 @@ pub struct Lane {
     pub(super) incoming: VecDeque<Record>,
     /// Partitions whose records have to be appended before anything new.
     pub(super) sweep: VecDeque<(TopicId, u32)>,
+    /// The spool takes nothing any more.
+    pub(super) fenced: bool,
     /// What is put aside is not known yet: replay has to wait.
     pub(super) waits: bool,
     /// Partitions whose last shadow was reported.
@@ -86,6 +88,7 @@ impl Lane {
             cursor: 0,
             incoming: VecDeque::new(),
             sweep: VecDeque::new(),
+            fenced: false,
             waits: false,
             unshadowed: Vec::new(),
             held: 0,
@@ -303,6 +306,7 @@ impl Lane {
         let retry = self.waiting().filter_map(|place| place.retry.until()).min();
         let mode = match self.mode {
             _ if matches!(self.spooling, Spooling::Never | Spooling::Parked) => None,
+            Mode::Direct if self.is_without_spool() => None,
             Mode::Direct => [self.spill_at(), self.look_at].into_iter().flatten().min(),
             Mode::Spilling { since } => Some(since + LEAST),
             Mode::Draining { since, closing } => {

@@ -85,6 +85,9 @@ impl Lane {
     }
 
     pub(super) fn is_outage(&mut self, now: Instant) -> bool {
+        if self.is_without_spool() {
+            return false;
+        }
         if self.spill_at().is_some_and(|at| now >= at) {
             return true;
         }
@@ -149,7 +152,7 @@ impl Lane {
             return;
         }
         let few = unread + self.incoming.len() as u64 <= CLOSE && self.sweep.is_empty();
-        let near = few && now >= since + LEAST && self.is_healthy(now);
+        let near = self.is_without_spool() || (few && now >= since + LEAST && self.is_healthy(now));
         if closing.is_none() && near {
             self.mode = Mode::Draining { since, closing: Some(now) };
         }
@@ -157,11 +160,33 @@ impl Lane {
             return;
         }
         self.mode = Mode::Direct;
+        self.leave_spool(now);
         self.look_at = Some(now + LOOK);
         if self.spooling != Spooling::Always {
             for record in std::mem::take(&mut self.incoming) {
                 self.hold(now, record);
             }
+        }
+    }
+
+    /// The spool takes nothing any more, or does.
+    pub(super) fn set_fenced(&mut self, fenced: bool) {
+        self.fenced = fenced;
+    }
+
+    /// Whether the line goes on without the spool, whose disk has failed. What has to be synced first waits instead.
+    pub(super) fn is_without_spool(&self) -> bool {
+        self.fenced && self.spooling == Spooling::Outage
+    }
+
+    /// What could not be appended goes to Kafka behind what was.
+    fn leave_spool(&mut self, now: Instant) {
+        for (topic, partition) in std::mem::take(&mut self.sweep) {
+            let place = self.partition(topic, partition);
+            place.sweeping = false;
+            let unswept = std::mem::take(&mut place.unswept);
+            self.unswept -= unswept.len();
+            unswept.into_iter().for_each(|record| self.hold(now, record));
         }
     }
 

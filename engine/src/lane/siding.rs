@@ -67,6 +67,8 @@ pub struct Siding<D: Disk> {
     /// `drain_rate`, and when replay goes on that it keeps waiting.
     pace: Option<Pace>,
     resumes_at: Option<Instant>,
+    /// A read failed: when it is tried again.
+    read_at: Option<Instant>,
     /// Kafka topics whose first records came before their partitions were known; at most as many as there are topics.
     kept: Vec<Kept>,
     /// Turns in which the log had no room.
@@ -114,6 +116,7 @@ impl<D: Disk> Siding<D> {
             clock,
             pace: rate.map(|rate| Pace::new(clock.0, rate)),
             resumes_at: None,
+            read_at: None,
             kept: Vec::new(),
             full: 0,
         }
@@ -192,7 +195,7 @@ impl<D: Disk> Siding<D> {
     /// When to poll again although nothing came.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.store.poll_timeout().into_iter().chain(self.resumes_at).min()
+        self.store.poll_timeout().into_iter().chain(self.resumes_at).chain(self.read_at).min()
     }
 
     /// Replay begins again at the oldest record that has not ended.
@@ -281,6 +284,7 @@ impl<D: Disk> Siding<D> {
             lane.let_go(now, topic, partition, |ticket| self.has_ended(ticket));
         }
         if self.log == LogName::Spool {
+            lane.set_fenced(self.store.is_fenced());
             lane.handle_progress(now, self.store.unread() + self.replayed.len() as u64);
         }
         if let Some(commit) = self.store.poll_commit(now) {
@@ -303,7 +307,7 @@ impl<D: Disk> Siding<D> {
                     tracing::error!("{error}");
                 }
             }
-            Done::Read(read) => self.handle_read(read, moves),
+            Done::Read(read) => self.handle_read(now, read, moves),
         }
     }
 

@@ -78,13 +78,31 @@ impl Tally {
             Movement::Recovered => row.recovered += 1,
             Movement::Ended(Outcome::Dropped(reason)) => row.dropped[reason as usize] += 1,
             Movement::Ended(_) => row.delivered += 1,
+            Movement::Gone(recovered, taken) => {
+                row.recovered += recovered;
+                row.dropped[DropReason::Corrupt as usize] += recovered;
+                return self.gone(taken);
+            }
         }
         match movement {
             Movement::Taken | Movement::Recovered => row.spooled += 1,
             Movement::Ended(_) => {
                 row.spooled = row.spooled.checked_sub(1).expect("only what the spool answers for ends there");
             }
+            Movement::Gone(..) => {}
         }
+    }
+
+    /// Our spool has lost so many for which it answered. Their routes are not known: the first that have any bear them.
+    fn gone(&mut self, mut count: u64) {
+        for row in &mut self.rows {
+            let part = row.spooled.min(count);
+            row.spooled -= part;
+            row.dropped[DropReason::Corrupt as usize] += part;
+            row.touched |= part > 0;
+            count -= part;
+        }
+        assert_eq!(count, 0, "only what the spool answers for is lost there");
     }
 
     /// Whatever is on its way is lost.

@@ -39,6 +39,9 @@ pub enum Movement {
     Recovered,
     /// A record that the spool answered for has ended.
     Ended(Outcome),
+    /// Records that cannot be read any more, and whose routes are not known therefore: so many of an earlier process that
+    /// were not found yet, and so many that the spool answered for.
+    Gone(u64, u64),
 }
 
 /// A record that was read for replay.
@@ -189,13 +192,29 @@ impl<D: Disk> Store<D> {
         Some(read)
     }
 
+    /// What is left to read of a log whose disk has failed: what it has in memory.
+    pub fn poll_unsynced(&mut self) -> Option<Batch> {
+        if self.reading.is_some() {
+            return None;
+        }
+        let batch = self.log.unsynced(self.position.sequence)?;
+        self.reading = Some(Reading::Next);
+        Some(batch)
+    }
+
     /// A read could not be done; it is asked for again.
     pub fn handle_read_failed(&mut self) {
         self.reading = None;
     }
 
-    /// Takes what was read, and hands out what has not ended. What cannot be read any more is in `gaps`.
-    pub fn handle_read(&mut self, batch: Batch, mut replay: impl FnMut(Replayed)) -> Vec<Gap> {
+    /// Takes what was read, and hands out what has not ended. What cannot be read any more comes back; `lost` gets each
+    /// record of it that had not ended.
+    pub fn handle_read(
+        &mut self,
+        batch: Batch,
+        mut replay: impl FnMut(Replayed),
+        mut lost: impl FnMut(Sequence),
+    ) -> Vec<Gap> {
         if self.reading.take() == Some(Reading::Stale) {
             return Vec::new();
         }
@@ -208,7 +227,13 @@ impl<D: Disk> Store<D> {
             }
         }
         for gap in &gaps {
-            (gap.first..=gap.last).for_each(|sequence| self.end(sequence));
+            for sequence in gap.first..=gap.last {
+                if self.progress.has_ended(sequence) {
+                    continue;
+                }
+                lost(sequence);
+                self.end(sequence);
+            }
         }
         self.position = next;
         gaps
@@ -272,6 +297,12 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.waiting.is_empty() && self.log.delivered() + 1 >= self.progress.base()
+    }
+
+    /// Whether nothing more is taken until the next start, because the disk failed.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.log.is_fenced()
     }
 
     /// Whether there is a segment to append to.

@@ -164,6 +164,16 @@ pub(crate) fn look(bytes: &[u8], room: u64, seed: Seed, offset: u64) -> Look {
     decode(record, length, crc).map_or(Look::Bad, Look::Record)
 }
 
+/// The record at a place of a group in memory, with metadata, key and payload; `None` behind the last one.
+pub(crate) fn peek(group: &[u8], at: usize) -> Option<(Record, [&[u8]; 3])> {
+    let length = length_at(group, at)?;
+    let bytes = group.get(at..at + length.next_multiple_of(ALIGN))?;
+    let record = decode(bytes, length, 0)?;
+    let (meta, rest) = bytes[HEADER..length].split_at(record.meta);
+    let (key, payload) = rest.split_at(record.key.unwrap_or(0));
+    Some((record, [meta, key, payload]))
+}
+
 fn decode(record: &[u8], length: usize, crc: u32) -> Option<Record> {
     let mut fields = Fields(&record[8..]);
     let (sequence, durable, time, session) = (fields.u64(), fields.u64(), fields.u64(), fields.u64());

@@ -1,6 +1,6 @@
 //! Out of the log: what is read goes to the lane, as much as that wants.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fairlead_spool::{Batch, ReadError, disk::Disk};
 
@@ -11,6 +11,9 @@ use crate::{
     route::partition::partition,
     spool::{Decoded, Jobs, Movement, Replayed},
 };
+
+/// Pause before a read is tried again that failed.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 impl<D: Disk> Siding<D> {
     /// Follows what is parked.
@@ -28,21 +31,24 @@ impl<D: Disk> Siding<D> {
     }
 
     /// Takes what was read.
-    pub(super) fn handle_read(&mut self, read: Result<Batch, ReadError>, moves: &mut Movements) {
+    pub(super) fn handle_read(&mut self, now: Instant, read: Result<Batch, ReadError>, moves: &mut Movements) {
         let batch = match read {
             Ok(batch) => batch,
             Err(error) => {
                 tracing::error!("{error}");
+                self.read_at = Some(now + READ_PAUSE);
                 return self.store.handle_read_failed();
             }
         };
         let replayed = &mut self.replayed;
-        for gap in self.store.handle_read(batch, |record| replayed.push_back(record)) {
+        let (mut recovered, mut taken, unknown) = (0, 0, self.counted + 1..=self.recovered);
+        let lost = |sequence| if unknown.contains(&sequence) { recovered += 1 } else { taken += 1 };
+        let gaps = self.store.handle_read(batch, |record| replayed.push_back(record), lost);
+        for gap in &gaps {
             tracing::error!("records {} to {} of the spool cannot be read any more", gap.first, gap.last);
-            let corrupt = Movement::Ended(Outcome::Dropped(DropReason::Corrupt));
-            for _ in gap.first..=gap.last {
-                moves.ledger.extend([(RouteId::NONE, Movement::Recovered), (RouteId::NONE, corrupt)]);
-            }
+        }
+        if !gaps.is_empty() {
+            moves.ledger.push((RouteId::NONE, Movement::Gone(recovered, taken)));
         }
     }
 
@@ -95,8 +101,14 @@ impl<D: Disk> Siding<D> {
         if !lane.wants_replay() {
             return;
         }
+        if self.read_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.read_at = None;
         if let Some(read) = self.store.poll_read() {
             jobs.read(read);
+        } else if let Some(batch) = self.store.poll_unsynced() {
+            self.handle_read(now, Ok(batch), moves);
         }
     }
 

@@ -192,6 +192,7 @@ impl World {
             self.pending += match movement {
                 Movement::Taken | Movement::Recovered => 1,
                 Movement::Ended(_) => -1,
+                Movement::Gone(..) => unreachable!("nothing is damaged"),
             };
         }
         self.send();
