@@ -123,7 +123,7 @@ impl Image {
     ///
     /// When the kernel refuses.
     pub fn forbid_writes(&self) {
-        self.tool("mount", &["-o", "remount,ro,abort", text(&self.path())]);
+        self.tool("mount", &["-o", "remount,abort", text(&self.path())]);
     }
 
     fn mount_again(&mut self) {
