@@ -97,6 +97,8 @@ closed! {
             "Damaged segments of the spool that were set aside since the start.",
         SpoolDrained = "spool_drained_records": "Records for which the spool answered and that have ended in Kafka.",
         SpoolFull = "spool_full": "Times the spool took no record because it or its disk was full.",
+        DeadLetterFull = "dead_letter_full":
+            "Times the dead-letter log took no record because the spool or its disk was full.",
         KafkaErrors = "kafka_errors": "Delivery reports and client events with an error.",
         KafkaRetries = "kafka_retries": "Records handed to librdkafka again after an error that is not final.",
         KafkaProducerRecreated = "kafka_producer_recreated": "Producers replaced after a fatal error.",
@@ -129,6 +131,7 @@ closed! {
         ParkedRecords = "parked_records": "Records parked for such partitions that Kafka has not confirmed.",
         SpoolOldest = "spool_oldest_seconds": "Age of the oldest segment that holds a record Kafka has not confirmed; 0 without any.",
         SpoolState = "spool_state": "0 below 80 % of the limit, 1 above, 2 full, 3 nothing is taken any more.",
+        DeadLetterRecords = "dead_letter_records": "Records in the spool's dead-letter log.",
         LaneMode = "lane_mode": "0 straight to Kafka, 1 to the spool, 2 to the spool while it drains.",
         Unconfirmed = "kafka_unconfirmed_seconds": "Age of the oldest batch that Kafka has not confirmed.",
         HeldTopics = "kafka_held_topics": "Kafka topics on hold.",

@@ -37,7 +37,7 @@ fn record(topic: &str) -> Record {
         key: Some(Payload::copy_from_slice(topic.as_bytes())),
         value: Some(Payload::from_static(SECRET.as_bytes())),
         mqtt_topic: None,
-        extra: Some(Box::new(Extra { headers, time: None })),
+        extra: Some(Box::new(Extra { headers, ..Extra::default() })),
     }
 }
 

@@ -237,7 +237,8 @@ impl World {
                         .push(String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap());
                 }
                 let receipt = self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict });
-                if let Some(receipt) = receipt.and_then(|receipt| self.side.end(receipt)) {
+                let Some(Settlement::Receipt(receipt)) = receipt else { continue };
+                if let Some(receipt) = self.side.end(receipt) {
                     assert_eq!(receipt.outcome, Outcome::Delivered);
                     assert!(self.acknowledged.insert(receipt.ticket.position()));
                 }

@@ -146,11 +146,14 @@ impl World {
             if verdict == Verdict::Delivered {
                 self.kafka[partition as usize].push(position);
             }
-            if let Some(receipt) = self.lane.handle_report(self.now, Report { record, order, verdict }) {
-                match receipt.ticket.sequence(LogName::Spool) {
-                    Some(sequence) => assert!(self.ended.insert(sequence), "{sequence} ended twice"),
-                    None => assert!(self.acknowledged.insert(receipt.ticket.position())),
-                }
+            let ticket = match self.lane.handle_report(self.now, Report { record, order, verdict }) {
+                Some(Settlement::Receipt(receipt)) => receipt.ticket,
+                Some(Settlement::Refused(refused)) => refused.0.ticket,
+                None => continue,
+            };
+            match ticket.sequence(LogName::Spool) {
+                Some(sequence) => assert!(self.ended.insert(sequence), "{sequence} ended twice"),
+                None => assert!(self.acknowledged.insert(ticket.position())),
             }
         }
     }
