@@ -228,6 +228,7 @@ impl<D: Disk> DeadLetters<D> {
             address.send(now, lane, siding);
         }
         let since = self.wall(now).duration_since(UNIX_EPOCH).unwrap_or_default();
+        let jobs = jobs.filter(|_| self.is_filing());
         if let (Some(file), Some(jobs)) = (&mut self.file, jobs) {
             let name = |record: &Record| self.topics.get(record.topic).map_or("", |(name, _)| name);
             file.append(since.as_millis() as u64, &self.routes, name, &mut self.ended);

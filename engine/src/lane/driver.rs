@@ -10,9 +10,7 @@ use std::{
 use fairlead_spool::disk::Real;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::{
-    BATCH, DeadLetters, LIMIT, Lane, Mode, Parked, Settlement, Siding, side::Side, siding::spooling,
-};
+use super::{BATCH, DeadLetters, LIMIT, Lane, Mode, Parked, Settlement, Siding, side::Side, siding::spooling};
 use crate::{
     kafka::{Event, Producer, ProducerError, Report, Topics},
     message::{Receipt, Record, RouteId, TopicId, UNPLACED},

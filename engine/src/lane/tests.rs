@@ -11,6 +11,7 @@ use crate::{
     message::{DropReason, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
 };
 
+mod dead_letter;
 mod parked;
 mod siding;
 
