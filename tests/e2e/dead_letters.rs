@@ -181,7 +181,7 @@ fn killed_between_refusal_and_sync_loses_nothing() {
         client.publish("ais/1", 1, huge(number).as_bytes());
     }
     bridge.wait_degraded("dead letters wait and are not acknowledged", LIMIT);
-    assert!(bridge.metric("fairlead_dead_letter_full_total", &[]) > 0.0);
+    assert!(bridge.metric("fairlead_spool_full_total", &[]) > 0.0);
     let safe = payloads(&bridge).len();
     assert!(safe > 0 && safe < COUNT, "{safe} found room");
     bridge.process().kill();

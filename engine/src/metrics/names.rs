@@ -97,8 +97,6 @@ closed! {
             "Damaged segments of the spool that were set aside since the start.",
         SpoolDrained = "spool_drained_records": "Records for which the spool answered and that have ended in Kafka.",
         SpoolFull = "spool_full": "Times the spool took no record because it or its disk was full.",
-        DeadLetterFull = "dead_letter_full":
-            "Times the dead-letter log took no record because the spool or its disk was full.",
         KafkaErrors = "kafka_errors": "Delivery reports and client events with an error.",
         KafkaRetries = "kafka_retries": "Records handed to librdkafka again after an error that is not final.",
         KafkaProducerRecreated = "kafka_producer_recreated": "Producers replaced after a fatal error.",

@@ -71,9 +71,8 @@ impl Shard {
         metrics.raise(Counter::SpoolTornTails, counts.torn_tails);
         metrics.raise(Counter::SpoolCorrupt, counts.corrupt_records);
         metrics.raise(Counter::SpoolQuarantined, counts.quarantined);
-        metrics.raise(Counter::SpoolFull, siding.full());
+        metrics.raise(Counter::SpoolFull, siding.full() + driver.dead_letters().full());
         metrics.set(Gauge::DeadLetterRecords, driver.dead_letters().records());
-        metrics.raise(Counter::DeadLetterFull, driver.dead_letters().full());
         metrics.set(Gauge::SpoolRecords, siding.backlog());
         metrics.set(Gauge::SpoolBytes, usage.bytes);
         metrics.set(Gauge::SpoolLimit, self.settings.spool.as_ref().map_or(0, |spool| spool.max));

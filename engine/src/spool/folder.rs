@@ -47,7 +47,7 @@ pub(crate) fn least_size(segment: u64, shards: usize, ids: bool) -> u64 {
 }
 
 /// A log, just opened.
-pub type Opened<D> = (Log<D>, Recovery);
+pub(super) type Opened<D> = (Log<D>, Recovery);
 
 /// The logs of one shard.
 #[derive(Debug)]
