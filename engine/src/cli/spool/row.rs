@@ -29,7 +29,7 @@ pub(in crate::cli) struct Row {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Content {
-    Message(Message),
+    Message(Box<Message>),
     PacketId {
         session: u64,
         packet_id: u16,
@@ -100,7 +100,7 @@ impl Row {
     /// The row of a record; `open` shows what it carries.
     pub(in crate::cli) fn new(log: &LogReport, filed: &Filed, open: bool) -> Row {
         let content = match (&filed.record, filed.kind) {
-            (Some(record), _) => Content::Message(Message::of(record, open)),
+            (Some(record), _) => Content::Message(Box::new(Message::of(record, open))),
             (None, Kind::Data) => Content::Unknown { unknown: true },
             (None, Kind::Open | Kind::Closed) => {
                 Content::PacketId { session: filed.session, packet_id: filed.packet_id }
@@ -186,11 +186,12 @@ impl fmt::Display for Bytes {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.content {
-            Content::Message(Message { dead_letter: Some(dead), .. }) => dead.reason.as_str(),
-            _ if self.delivered => "delivered",
-            _ => "waiting",
+        let dead = match &self.content {
+            Content::Message(message) => message.dead_letter.as_ref(),
+            Content::PacketId { .. } | Content::Unknown { .. } => None,
         };
+        let state = if self.delivered { "delivered" } else { "waiting" };
+        let state = dead.map_or(state, |dead| &dead.reason);
         write!(f, "{} {} {} {state} ", self.log, self.sequence, self.time)?;
         match &self.content {
             Content::Message(message) => message.fmt(f),
