@@ -7,6 +7,7 @@ pub mod admin;
 pub mod bridge;
 pub mod cli;
 mod control;
+mod dead_letter;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod kafka;

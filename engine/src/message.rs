@@ -158,6 +158,11 @@ pub struct Properties {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicId(pub u16);
 
+impl TopicId {
+    /// A record for a Kafka topic of an illegal name. It never gets into a lane.
+    pub const NONE: TopicId = TopicId(u16::MAX);
+}
+
 /// The partition of a record whose Kafka topic was not found yet, because Kafka is away: it goes to the spool, and gets
 /// its partition when it is replayed.
 pub const UNPLACED: u32 = u32::MAX;
@@ -181,6 +186,8 @@ pub struct Extra {
     pub headers: Headers,
     /// When the message was received, in milliseconds since 1970; `None` is now.
     pub time: Option<u64>,
+    /// Why it is a dead letter, if it is one: it goes to the dead-letter topic, and its last headers say the rest.
+    pub dead: Option<DropReason>,
 }
 
 /// A Kafka record on its way to the lane of its partition. Small, because rings move it by value.
@@ -215,6 +222,12 @@ impl Record {
     #[must_use]
     pub fn headers(&self) -> &[(Text, Payload)] {
         self.extra.as_ref().map_or(&[], |extra| &extra.headers)
+    }
+
+    /// Why it is a dead letter, if it is one.
+    #[must_use]
+    pub fn dead(&self) -> Option<DropReason> {
+        self.extra.as_ref().and_then(|extra| extra.dead)
     }
 }
 
@@ -270,6 +283,28 @@ impl DropReason {
             DropReason::Qos0 => "qos0",
         }
     }
+
+    /// The reason of that label.
+    #[must_use]
+    pub fn of_label(label: &str) -> Option<DropReason> {
+        DropReason::ALL.into_iter().find(|reason| reason.label() == label)
+    }
+
+    /// What is wrong with the record, for people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            DropReason::NoRoute => "no route takes it",
+            DropReason::IllegalTopic => "its Kafka topic has an illegal name",
+            DropReason::TooLarge => "Kafka takes no record of this size",
+            DropReason::InvalidRecord => "Kafka calls the record invalid",
+            DropReason::Empty => "the payload is empty",
+            DropReason::Oversized => "the packet is larger than max_packet",
+            DropReason::Shutdown => "it was pending at the end of the process",
+            DropReason::Corrupt => "it cannot be read any more",
+            DropReason::Qos0 => "Kafka was away, and QoS 0 does not wait",
+        }
+    }
 }
 
 /// How a record ended.
@@ -279,6 +314,8 @@ pub enum Outcome {
     Delivered,
     /// It is synced in the spool, which answers for it from now on.
     Spooled,
+    /// It can never be delivered, and is safe in the dead-letter topic, or synced in the dead-letter log.
+    DeadLettered(DropReason),
     /// It can never be delivered; counted with the reason, and acknowledged so that the broker forgets it.
     Dropped(DropReason),
 }

@@ -108,7 +108,7 @@ fn cluster(settings: &Settings) -> Result<Cluster, String> {
     let asked = clock::now();
     let found = resolver.cluster().map_err(|error| error.to_string())?;
     let round_trip = clock::now() - asked;
-    let mut names: Vec<&str> = settings.routes.iter().filter_map(|route| route.topic.constant()).collect();
+    let mut names: Vec<&str> = settings.named_topics().collect();
     names.sort_unstable();
     names.dedup();
     let look = |name: &str| match resolver.partitions(name) {

@@ -73,10 +73,23 @@ impl<D: Disk> Log<D> {
             return None;
         }
         let task = self.make(now).or_else(|| self.keep(now)).or_else(|| self.check(now))?;
+        Some(self.start_upkeep(task))
+    }
+
+    /// The next piece of upkeep that is due and needs no space, for whoever appends nothing: the cursor, footers, and
+    /// what is delivered is let go.
+    pub fn poll_release(&mut self, now: Instant) -> Option<Upkeep<D>> {
+        if self.upkeep.busy {
+            return None;
+        }
+        self.keep(now).map(|task| self.start_upkeep(task))
+    }
+
+    fn start_upkeep(&mut self, task: Task<D>) -> Upkeep<D> {
         self.upkeep.busy = true;
         let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
         let quarantine = shared.root.join(QUARANTINE).join(self.name.to_string());
-        Some(Upkeep { shared, folder, quarantine, task })
+        Upkeep { shared, folder, quarantine, task }
     }
 
     /// Whether a segment is prepared to follow, or the last attempt to prepare one met a limit or a fault.

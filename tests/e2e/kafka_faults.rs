@@ -181,12 +181,12 @@ fn missing_topic_is_created_where_that_is_asked_for() {
 
 #[test]
 #[ignore = "real brokers: tests/run"]
-fn record_that_kafka_refuses_is_a_counted_drop_and_others_flow() {
+fn without_a_place_for_dead_letters_what_kafka_refuses_is_a_counted_drop_and_others_flow() {
     let kafka = Kafka::shared();
     let topic = unique("small");
     kafka.create_topic(&topic, 1, &[("max.message.bytes", "2000")]);
     let mosquitto = Mosquitto::start();
-    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic));
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic).engine(STRAIGHT));
     let mut client = Client::connect(mosquitto.port(), "vessel");
     for n in 0..100 {
         client.publish("ais/1", 1, format!("{n:02}").as_bytes());

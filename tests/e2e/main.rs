@@ -6,6 +6,7 @@
 mod campaigns;
 mod config_faults;
 mod crash;
+mod dead_letters;
 mod demo;
 mod harness;
 mod kafka_faults;

@@ -79,6 +79,8 @@ struct Spool {
     oldest_seconds: u64,
     corrupt_records: u64,
     quarantined_segments: u64,
+    /// Records in the dead-letter log.
+    dead_letters: u64,
 }
 
 /// A bounded place, summed over shards.
@@ -194,6 +196,7 @@ impl Spool {
             oldest_seconds: cells.gauge(Gauge::SpoolOldest),
             corrupt_records: spool.corrupt,
             quarantined_segments: spool.quarantined,
+            dead_letters: cells.gauge(Gauge::DeadLetterRecords),
         }
     }
 }

@@ -14,7 +14,7 @@ pub enum Exit {
     Usage = 2,
     /// The demo could not tell, because an embedded broker discarded messages. Of `spool`: a file cannot be read.
     Inconclusive = 3,
-    /// With `--fail-fast`, `check --connect` or `spool replay`: a broker or Kafka cannot be reached, or refuses.
+    /// With `--fail-fast`, `check --connect` or a replay: a broker or Kafka cannot be reached, or refuses.
     Unavailable = 69,
     /// Another process has what is needed, such as the admin port.
     Taken = 75,
@@ -55,7 +55,7 @@ impl Exit {
                 "demo: no verdict, an embedded broker discarded messages; spool: a file cannot be read"
             }
             Exit::Unavailable => {
-                "--fail-fast, check --connect, spool replay: a broker or Kafka cannot be reached, or refuses"
+                "--fail-fast, check --connect, a replay: a broker or Kafka cannot be reached, or refuses"
             }
             Exit::Taken => "another process has what is needed (the port of [admin], the folder of [spool])",
             Exit::Config => "the configuration, the host (cores, open files) or the spool's version does not allow it",

@@ -2,6 +2,7 @@
 
 mod check;
 mod connect;
+mod dead_letter;
 #[cfg(feature = "demo")]
 mod demo;
 mod disk;
@@ -49,6 +50,9 @@ enum Command {
     /// when Kafka has confirmed it.
     #[command(after_help = Exit::table())]
     Retire(retire::Retire),
+    /// Look at records that Kafka refused, also while the bridge runs; send them again; remove them.
+    #[command(after_help = Exit::table())]
+    DeadLetter(dead_letter::DeadLetter),
     /// Print a commented configuration with every key and default.
     Sample,
     /// Play everything in one process: MQTT broker, Kafka, a fleet, the bridge and a consumer that checks.
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => with_host(|host| check.run(host)),
         Command::Spool(spool) => with_host(|host| spool.run(host)),
         Command::Retire(retire) => with_host(|host| retire.run(host)),
+        Command::DeadLetter(dead_letter) => with_host(|host| dead_letter.run(host)),
         Command::Sample => sample::run(),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => with_host(|host| demo.run(host)),

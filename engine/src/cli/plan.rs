@@ -26,6 +26,16 @@ pub(super) struct Plan {
     /// The folder of what is remembered over a restart.
     state: Option<String>,
     spool: Option<Spool>,
+    /// Where records go that Kafka will never take.
+    dead_letters: DeadLetters,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum DeadLetters {
+    Topic(String),
+    Spool,
+    Dropped,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +122,11 @@ impl Plan {
                 qos0: spool.qos0 == Qos0::Spool,
                 drain_rate: spool.drain_rate,
             }),
+            dead_letters: match (&settings.dead_letter.topic, &settings.spool) {
+                (Some(topic), _) => DeadLetters::Topic(loaded.secrets.redact(topic)),
+                (None, Some(_)) => DeadLetters::Spool,
+                (None, None) => DeadLetters::Dropped,
+            },
         }
     }
 }
@@ -258,6 +273,13 @@ impl std::fmt::Display for Plan {
         writeln!(f, "Memory: at most {memory} in all shards. Admin: {admin}. Drain: at most {drain}")?;
         if let Some(spool) = &self.spool {
             writeln!(f, "{spool}")?;
+        }
+        match &self.dead_letters {
+            DeadLetters::Topic(topic) => writeln!(f, "Dead letters: to the Kafka topic {topic}")?,
+            DeadLetters::Spool => writeln!(f, "Dead letters: to the spool, see `fairlead dead-letter`")?,
+            DeadLetters::Dropped => {
+                writeln!(f, "Dead letters: none are kept; what Kafka refuses is dropped and counted")?
+            }
         }
         writeln!(f, "State over a restart: {}", self.state.as_deref().unwrap_or("off"))
     }

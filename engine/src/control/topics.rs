@@ -39,7 +39,7 @@ pub(super) async fn resolve(
     resolver: &Arc<Resolver>,
 ) {
     let mut waiting: HashMap<String, Waiting> = HashMap::new();
-    for name in settings.routes.iter().filter_map(|route| route.topic.constant()) {
+    for name in settings.named_topics() {
         // Kafka may be reached before the answer is here, and without it no record goes on.
         let reason = "it has not been looked up yet".to_owned();
         metrics.status().topic(CONTROL, name, TopicState::Hold { reason });

@@ -15,5 +15,5 @@ pub use client::{ClientError, Resolver};
 pub use config::{ConfigError, check_property};
 pub use delivery::{HoldReason, Verdict};
 pub use raw::{Event, Producer, ProducerError, Report};
-pub use resend::{Again, Resend, Sent};
+pub use resend::{Again, Resend, Sent, Target};
 pub use topics::{Directory, MAX_TOPICS, Topics};

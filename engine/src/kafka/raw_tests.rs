@@ -133,8 +133,8 @@ fn values_of_every_kind_arrive_in_order_and_records_come_back() {
         values.iter().enumerate().map(|(position, value)| world.record(position as u32, *value)).collect();
     records[1].key = None;
     let header = |name: &'static str, value: &'static str| vec![(Text::from(name), Payload::from(value))];
-    records[4].extra = Some(Box::new(Extra { headers: header("name", "value"), time: Some(1) }));
-    records[5].extra = Some(Box::new(Extra { headers: header("empty", ""), time: None }));
+    records[4].extra = Some(Box::new(Extra { headers: header("name", "value"), time: Some(1), ..Extra::default() }));
+    records[5].extra = Some(Box::new(Extra { headers: header("empty", ""), ..Extra::default() }));
     assert!(world.produce(records).is_empty());
     assert_eq!(world.producer.records().count(), 7);
     let (reports, _) = world.reports(7);

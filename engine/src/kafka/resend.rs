@@ -9,14 +9,18 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext,
+    ClientConfig, ClientContext,
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
 
 use super::{ClientError, Resolver, config};
-use crate::{message::Headers, route::partition::partition, settings::Settings};
+use crate::{
+    mqtt::{Payload, Text},
+    route::partition::partition,
+    settings::Settings,
+};
 
 /// Longest wait for the confirmation of a record. A command must not wait for ever.
 const CONFIRM: Duration = Duration::from_secs(60);
@@ -35,7 +39,7 @@ pub struct Again<'a> {
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
     /// The headers.
-    pub headers: &'a Headers,
+    pub headers: &'a [(Text, Payload)],
     /// When the message was received: milliseconds since 1970.
     pub time: u64,
 }
@@ -51,21 +55,39 @@ pub struct Sent {
     pub why: Option<String>,
 }
 
-/// Sends records to one Kafka topic, in order, acks=all, idempotent.
+/// Sends records to Kafka topics, in order, acks=all, idempotent.
 pub struct Resend {
     producer: BaseProducer<Reports>,
+    resolver: Resolver,
+}
+
+/// A Kafka topic that takes them.
+#[derive(Debug)]
+pub struct Target {
     topic: String,
     partitions: u32,
 }
 
 impl Resend {
-    /// Finds the topic, or creates it where the settings say so. Blocks for seconds at most.
+    /// A producer of its own.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn to(settings: &Settings, topic: &str) -> Result<Resend, ClientError> {
-        let partitions = Resolver::new(settings)?.resolve(topic)?;
+    pub fn new(settings: &Settings) -> Result<Resend, ClientError> {
+        Resend::with(settings, config::client(settings))
+    }
+
+    /// A producer that sends each record alone: Kafka refuses a batch that is too large, whichever record makes it so.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn one_by_one(settings: &Settings) -> Result<Resend, ClientError> {
         let mut client = config::client(settings);
+        client.set("batch.num.messages", "1");
+        Resend::with(settings, client)
+    }
+
+    fn with(settings: &Settings, mut client: ClientConfig) -> Result<Resend, ClientError> {
         client
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -74,14 +96,22 @@ impl Resend {
             .set("message.max.bytes", config::largest_message(settings).to_string());
         let producer = client.create_with_context(Reports::default());
         let producer = producer.map_err(|error| ClientError::Config(error.to_string()))?;
-        Ok(Resend { producer, topic: topic.to_owned(), partitions })
+        Ok(Resend { producer, resolver: Resolver::new(settings)? })
+    }
+
+    /// Finds a topic, or creates it where the settings say so. Blocks for seconds at most.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn target(&self, topic: &str) -> Result<Target, ClientError> {
+        Ok(Target { topic: topic.to_owned(), partitions: self.resolver.resolve(topic)? })
     }
 
     /// Hands a record over; waits while the queue is full.
-    pub fn send(&self, again: Again<'_>) {
+    pub fn send(&self, target: &Target, again: Again<'_>) {
         let hashed = again.key.unwrap_or(again.mqtt_topic);
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic)
-            .partition(partition(hashed, self.partitions) as i32)
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&target.topic)
+            .partition(partition(hashed, target.partitions) as i32)
             .timestamp(i64::try_from(again.time).unwrap_or(i64::MAX));
         (record.key, record.payload) = (again.key, again.value);
         if !again.headers.is_empty() {

@@ -10,13 +10,13 @@ use std::{
 use fairlead_spool::disk::Real;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::{BATCH, LIMIT, Lane, Mode, Parked, Siding, side::Side, siding::spooling};
+use super::{BATCH, DeadLetters, LIMIT, Lane, Mode, Parked, Settlement, Siding, side::Side, siding::spooling};
 use crate::{
     kafka::{Event, Producer, ProducerError, Report, Topics},
     message::{Receipt, Record, RouteId, TopicId, UNPLACED},
     ring::Port,
     settings::Settings,
-    spool::{Logs, Movement, Synced, Worker},
+    spool::{Movement, ShardLogs, Synced, Worker},
 };
 
 /// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
@@ -44,10 +44,13 @@ pub struct Turn {
 /// One shard's lane, its producer and its ends of the rings.
 #[derive(Debug)]
 pub struct Driver {
-    lane: Lane,
+    pub(super) lane: Lane,
     producer: Producer,
-    port: Port,
-    side: Option<Side<Real, Worker<Real>>>,
+    pub(super) port: Port,
+    pub(super) side: Option<Side<Real, Worker<Real>>>,
+    // Before the log, because its end waits for the jobs under way.
+    pub(super) dead_letter_worker: Option<Worker<Real>>,
+    pub(super) dead_letters: DeadLetters<Real>,
     topics: Arc<Topics>,
     settings: Arc<Settings>,
     fatal: bool,
@@ -67,12 +70,13 @@ impl Driver {
         settings: Arc<Settings>,
         topics: Arc<Topics>,
         port: Port,
-        logs: Option<Logs<Real>>,
+        logs: Option<ShardLogs<Real>>,
         clock: (Instant, SystemTime),
     ) -> Result<Driver, ProducerError> {
         let producer = start_producer(&settings, &topics, &port)?;
         let mut lane = Lane::new(settings.kafka.linger, spooling(settings.engine.ack), settings.engine.memory);
         let start = |log| Worker::start(log, port.shard(), port.doorbells());
+        let (logs, dead_letters) = logs.map(|logs| (logs.side, logs.dead_letters)).unzip();
         let side = match logs {
             Some(logs) => {
                 let jobs = start("spool").and_then(|spool| Ok([spool, start("parked")?, start("older")?]));
@@ -85,6 +89,8 @@ impl Driver {
             lane.drain(clock.0);
         }
         Ok(Driver {
+            dead_letter_worker: None,
+            dead_letters: DeadLetters::new(&settings, &topics, dead_letters, clock),
             lane,
             producer,
             port,
@@ -145,14 +151,17 @@ impl Driver {
     #[must_use]
     pub fn unreceipted(&self) -> usize {
         let records = self.lane.records().chain(self.producer.records());
-        records.filter(|record| !record.ticket.is_stored()).count() + self.side.as_ref().map_or(0, Side::unreceipted)
+        records.filter(|record| !record.ticket.is_stored()).count()
+            + self.side.as_ref().map_or(0, Side::unreceipted)
+            + self.dead_letters.unreceipted()
     }
 
     /// Whether nothing here would be lost: each record is confirmed, or synced in the spool while Kafka is away.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let idle = self.port.outstanding() == 0 && self.port.waiting_records() == 0;
-        idle && (self.lane.is_empty() || self.lane.is_spooled()) && self.side.as_ref().is_none_or(Side::is_settled)
+        let settled = self.side.as_ref().is_none_or(Side::is_settled) && self.dead_letters.is_settled();
+        idle && settled && (self.lane.is_empty() || self.lane.is_spooled())
     }
 
     /// The shard comes to its end: what lies in the spool stays there.
@@ -165,6 +174,7 @@ impl Driver {
 
     /// Brings the clock of the spool's records up to date.
     pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+        self.dead_letters.set_clock(now, wall);
         if let Some(side) = &mut self.side {
             side.set_clock(now, wall);
         }
@@ -178,8 +188,7 @@ impl Driver {
         if to != self.port.shard() {
             return self.port.send(to, record);
         }
-        if self.lane.room() == 0 {
-            self.full += 1;
+        if !self.has_room() {
             return Err(record);
         }
         if let (UNPLACED, Some(side)) = (record.partition, &mut self.side) {
@@ -187,6 +196,13 @@ impl Driver {
         }
         self.lane.handle_record(now, record);
         Ok(())
+    }
+
+    /// Whether the lane takes a record.
+    pub fn has_room(&mut self) -> bool {
+        let room = self.lane.room() > 0;
+        self.full += u64::from(!room);
+        room
     }
 
     /// Whether records of a topic stay with this lane, whoever owns their partition, because older ones wait here.
@@ -225,8 +241,10 @@ impl Driver {
         // What replay has read and not handed to the lane is read again.
         if let (Some(_), Some(side)) = (turn.mode, &mut self.side) {
             side.rewind();
+            self.dead_letters.forget_read();
         }
         self.take_reports(now, turn);
+        self.poll_dead_letters(now, turn);
         self.poll_side(now, turn);
         if self.fatal && self.producer.in_flight() == 0 && self.replace_at.is_none_or(|at| now >= at) {
             turn.replaced = self.replace(now);
@@ -241,7 +259,7 @@ impl Driver {
         // A failed producer is waited for by its reports, which ring; after them its replacement is tried.
         let lane = if self.fatal { self.replace_at } else { self.lane.poll_timeout() };
         let side = self.side.as_ref().and_then(|side| side.poll_timeout(!self.lane.is_empty()));
-        lane.into_iter().chain(side).min()
+        lane.into_iter().chain(side).chain(self.dead_letters.poll_timeout()).min()
     }
 
     fn poll_side(&mut self, now: Instant, turn: &mut Turn) {
@@ -292,11 +310,19 @@ impl Driver {
     }
 
     fn take_reports(&mut self, now: Instant, turn: &mut Turn) {
-        let (lane, port, side) = (&mut self.lane, &mut self.port, &mut self.side);
+        let (lane, port, side, mut refused) = (&mut self.lane, &mut self.port, &mut self.side, Vec::new());
         self.producer.poll(
-            |report| turn.confirmed += u64::from(settle(now, lane, side, port, report, &mut turn.receipts)),
+            |report| match settle(now, lane, side, report) {
+                Some(Settlement::Receipt(receipt)) => {
+                    turn.confirmed += 1;
+                    end(side, port, receipt, &mut turn.receipts);
+                }
+                Some(Settlement::Refused(record)) => refused.push(record),
+                None => {}
+            },
             |event| turn.events.push(event),
         );
+        refused.into_iter().for_each(|refused| self.dead_letter(now, *refused));
         if !self.fatal && turn.events.iter().any(|event| matches!(event, Event::Fatal(_))) {
             self.fatal = true;
             self.producer.purge();
@@ -304,7 +330,11 @@ impl Driver {
     }
 
     fn settle(&mut self, now: Instant, report: Report, turn: &mut Turn) {
-        settle(now, &mut self.lane, &mut self.side, &mut self.port, report, &mut turn.receipts);
+        match settle(now, &mut self.lane, &mut self.side, report) {
+            Some(Settlement::Receipt(receipt)) => end(&mut self.side, &mut self.port, receipt, &mut turn.receipts),
+            Some(Settlement::Refused(refused)) => self.dead_letter(now, *refused),
+            None => {}
+        }
     }
 
     /// Puts a new producer in the place of one that failed; tried again after [`REPLACE_PAUSE`] when it cannot start.
@@ -327,27 +357,23 @@ impl Driver {
     }
 }
 
-/// A delivery report: where the record has ended, the word goes to its session, or to the log where it lies. Whether it
-/// has.
-fn settle(
-    now: Instant,
-    lane: &mut Lane,
-    side: &mut Option<Side<Real, Worker<Real>>>,
-    port: &mut Port,
-    report: Report,
-    local: &mut Vec<Receipt>,
-) -> bool {
-    let receipt = match side {
+type Beside = Option<Side<Real, Worker<Real>>>;
+
+/// A delivery report.
+fn settle(now: Instant, lane: &mut Lane, side: &mut Beside, report: Report) -> Option<Settlement> {
+    match side {
         Some(side) => side.handle_report(now, lane, report),
         None => lane.handle_report(now, report),
-    };
-    let Some(receipt) = receipt else { return false };
+    }
+}
+
+/// A record has ended: the word goes to its session, or to the log where it lies.
+pub(super) fn end(side: &mut Beside, port: &mut Port, receipt: Receipt, local: &mut Vec<Receipt>) {
     let receipt = match side {
         Some(side) => side.end(receipt),
         None => Some(receipt),
     };
     receipt.into_iter().for_each(|receipt| deliver(port, receipt, local));
-    true
 }
 
 fn deliver(port: &mut Port, receipt: Receipt, local: &mut Vec<Receipt>) {

@@ -6,13 +6,14 @@ use std::{
 };
 
 use super::{
+    Settlement,
     mode::{CLOSING, LEAST, LOOK, Mode, Spooling},
     partition::{Hold, Partition, Ready, bytes},
     retry::Settled,
 };
 use crate::{
     kafka::{Report, Verdict},
-    message::{LogName, Outcome, Receipt, Record, Ticket, TopicId, UNPLACED},
+    message::{LogName, Record, Ticket, TopicId, UNPLACED},
 };
 
 /// Records that make a batch due at once.
@@ -50,6 +51,8 @@ pub struct Lane {
     /// Those of them that replay reads again.
     pub(super) shadows: usize,
     pub(super) failed: usize,
+    /// Dead letters that wait beside the lane, and their bytes.
+    pub(super) aside: (usize, usize),
     /// Those that wait for the sweep.
     pub(super) unswept: usize,
     /// Bytes of the records held and inside librdkafka, without the shadows.
@@ -95,6 +98,7 @@ impl Lane {
             in_flight: 0,
             shadows: 0,
             failed: 0,
+            aside: (0, 0),
             unswept: 0,
             bytes: 0,
             memory,
@@ -125,10 +129,10 @@ impl Lane {
         LIMIT.saturating_sub(waiting)
     }
 
-    /// Records in the lane: waiting for the spool, held, inside librdkafka, or failed.
+    /// Records in the lane: waiting for the spool, held, inside librdkafka, failed, or set aside.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.incoming.len() + self.unswept + self.held + self.in_flight + self.failed
+        self.incoming.len() + self.unswept + self.held + self.in_flight + self.failed + self.aside.0
     }
 
     /// Whether nothing is in the lane.
@@ -167,6 +171,11 @@ impl Lane {
         }
         self.held += 1;
         self.first_held.get_or_insert(now);
+    }
+
+    /// So many dead letters, of so many bytes, wait beside the lane, and count as if they were in it.
+    pub(super) fn set_aside(&mut self, aside: (usize, usize)) {
+        self.aside = aside;
     }
 
     /// Replay ends: what lies in the spool stays there.
@@ -248,9 +257,8 @@ impl Lane {
         self.first_held = waits.then_some(now);
     }
 
-    /// Takes a delivery report, or a refusal at produce. The receipt, when there is one, goes to the record's session,
-    /// or to the spool where the record lies there.
-    pub fn handle_report(&mut self, now: Instant, report: Report) -> Option<Receipt> {
+    /// Takes a delivery report, or a refusal at produce.
+    pub fn handle_report(&mut self, now: Instant, report: Report) -> Option<Settlement> {
         let (topic, partition) = (report.record.topic, report.record.partition);
         let size = bytes(&report.record);
         if report.verdict == Verdict::Delivered {
@@ -293,8 +301,8 @@ impl Lane {
             self.bytes -= size;
         }
         match settled {
-            Settled::Delivered(record) => Some(receipt(&record, Outcome::Delivered)),
-            Settled::Dropped(record, reason) => Some(receipt(&record, Outcome::Dropped(reason))),
+            Settled::Delivered(record) => Some(Settlement::delivered(record)),
+            Settled::Refused(record, reason) => Some(Settlement::Refused(Box::new((record, reason)))),
             Settled::Kept | Settled::Replayed => None,
         }
     }
@@ -420,8 +428,4 @@ impl Lane {
         }
         &mut places[partition]
     }
-}
-
-fn receipt(record: &Record, outcome: Outcome) -> Receipt {
-    Receipt { ticket: record.ticket, route: record.route, outcome }
 }

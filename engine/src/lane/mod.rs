@@ -4,8 +4,10 @@
 //! holds the batch: it is due when all that a session may have in flight is here, when it is full, or after `linger`.
 //! Delivery reports come in by [`Lane::handle_report`] and leave as receipts. A partition whose record failed for a
 //! while is retried by `retry`; nothing overtakes what failed. Beside the straight line there is one side road, the
-//! spool: `mode` says when it is taken, `sweep` what goes onto it first, `siding` drives it.
+//! spool: `mode` says when it is taken, `sweep` what goes onto it first, `siding` drives it. What Kafka will never take goes
+//! to `dead_letter`.
 
+mod dead_letter;
 mod driver;
 #[expect(clippy::module_inception, reason = "the state machine gives the folder its name")]
 mod lane;
@@ -15,17 +17,20 @@ mod parked;
 mod partition;
 mod passage;
 mod retry;
+mod settlement;
 mod side;
 mod siding;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use dead_letter::DeadLetters;
 pub use driver::{Driver, Turn};
 pub use lane::{BATCH, LIMIT, Lane};
 pub use mode::{CLOSE, CLOSING, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling};
 pub use parked::Parked;
 pub use partition::{BATCHES, Hold, OVERHEAD, Ready};
+pub use settlement::Settlement;
 pub use siding::Siding;
 #[cfg(test)]
 pub(crate) use siding::{Movements, spooling};

@@ -201,7 +201,7 @@ impl Lane {
     pub fn wants_replay(&self) -> bool {
         matches!(self.mode, Mode::Draining { .. })
             && !self.stopping
-            && self.bytes < self.memory / REPLAY_SHARE
+            && self.bytes + self.aside.1 < self.memory / REPLAY_SHARE
             && self.held < BATCH
     }
 

@@ -13,7 +13,7 @@ use std::{
 use fairlead_spool::{Log, Recovery, disk::Disk};
 
 use super::{
-    Inside, Lane, Mode, Ready, Siding, Spooling,
+    Inside, Lane, Mode, Ready, Settlement, Siding, Spooling,
     mode::LEAST,
     partition::{Partition, bytes},
     passage::Key,
@@ -134,13 +134,18 @@ impl<D: Disk> Parked<D> {
     }
 
     /// Takes a delivery report for a parked partition.
-    pub fn handle_report(&mut self, now: Instant, report: Report) -> Option<Receipt> {
+    pub fn handle_report(&mut self, now: Instant, report: Report) -> Option<Settlement> {
         let key = (report.record.topic, report.record.partition);
-        let receipt = self.lane.handle_report(now, report)?;
+        let settlement = self.lane.handle_report(now, report)?;
         if self.siding.end(key) {
             tracing::info!(topic = self.name(key.0), partition = key.1, "the partition takes its messages again");
         }
-        Some(receipt)
+        Some(settlement)
+    }
+
+    /// A record goes elsewhere: [`Siding::move_away`].
+    pub(super) fn move_away(&mut self, ticket: Ticket) {
+        self.siding.move_away(ticket);
     }
 
     /// A record that lies in the log has ended.

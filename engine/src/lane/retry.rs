@@ -22,7 +22,7 @@ pub(super) enum Settled {
     /// The record is safe.
     Delivered(Record),
     /// The record can never be delivered.
-    Dropped(Record, DropReason),
+    Refused(Record, DropReason),
     /// The record stays with the lane.
     Kept,
     /// The record was not delivered; the spool has it, and replay sends it again.
@@ -99,17 +99,19 @@ impl Retry {
                 self.refused += 1;
                 Settled::Replayed
             }
+            // Refused again, it is no shadow any more, and no copy of it is on its way.
+            Verdict::Final(_) if replayed => Settled::Replayed,
             Verdict::Delivered => {
                 self.end();
                 Settled::Delivered(report.record)
             }
             Verdict::Final(reason) => {
                 self.end();
-                Settled::Dropped(report.record, reason)
+                Settled::Refused(report.record, reason)
             }
             Verdict::Suspect(reason) if self.singly > 0 => {
                 self.end();
-                Settled::Dropped(report.record, reason)
+                Settled::Refused(report.record, reason)
             }
             Verdict::Suspect(_) | Verdict::Hold(_) => {
                 self.waits |= matches!(report.verdict, Verdict::Hold(_));

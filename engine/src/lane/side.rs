@@ -9,10 +9,10 @@ use std::{
 
 use fairlead_spool::disk::Disk;
 
-use super::{Inside, Lane, Parked, Ready, Siding, driver::Turn, mode::LOOK, siding::Movements};
+use super::{Inside, Lane, Parked, Ready, Settlement, Siding, driver::Turn, mode::LOOK, siding::Movements};
 use crate::{
     kafka::{Report, Topics},
-    message::{LogName, Receipt},
+    message::{LogName, Receipt, Ticket},
     settings::Settings,
     spool::{Generations, Jobs, Logs, Older},
 };
@@ -69,11 +69,13 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
     /// Records in the logs that wait for Kafka. One that is on its way from one log to the other counts once.
     pub(super) fn backlog(&self) -> u64 {
         let older: u64 = self.older.iter().map(|(_, siding)| siding.backlog()).sum();
-        older + self.siding.backlog() + self.parked.siding().backlog() - self.parked.siding().arriving()
+        older + self.siding.backlog() + self.parked.siding().backlog()
+            - self.parked.siding().arriving()
+            - self.siding.arriving()
     }
 
-    /// Takes a delivery report for the lane or for a parked partition. The receipt, where a session waits for it.
-    pub(super) fn handle_report(&mut self, now: Instant, lane: &mut Lane, report: Report) -> Option<Receipt> {
+    /// Takes a delivery report for the lane or for a parked partition.
+    pub(super) fn handle_report(&mut self, now: Instant, lane: &mut Lane, report: Report) -> Option<Settlement> {
         if self.parked.contains(report.record.topic, report.record.partition) {
             self.parked.handle_report(now, report)
         } else {
@@ -101,6 +103,19 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
             return Some(receipt);
         }
         None
+    }
+
+    /// Whether a record lies in a log and has ended there.
+    pub(super) fn has_ended(&self, ticket: Ticket) -> bool {
+        let older = self.older.front().is_some_and(|(_, siding)| siding.has_ended(ticket));
+        older || self.siding.has_ended(ticket) || self.parked.siding().has_ended(ticket)
+    }
+
+    /// A record goes elsewhere: replay passes it over, and it ends when it is safe there.
+    pub(super) fn move_away(&mut self, ticket: Ticket) {
+        self.siding.move_away(ticket);
+        self.parked.move_away(ticket);
+        self.older.iter_mut().take(1).for_each(|(_, siding)| siding.move_away(ticket));
     }
 
     /// One turn. What `deliver` gets goes to sessions.
@@ -137,7 +152,12 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         self.siding.poll(now, lane, inside, jobs, movements);
         turn.ledger.append(&mut movements.ledger);
         turn.synced.append(&mut movements.synced);
-        movements.receipts.drain(..).for_each(|receipt| deliver(receipt, &mut turn.receipts));
+        // A dead letter of a parked partition comes from the log of these.
+        let mut receipts = std::mem::take(&mut movements.receipts);
+        for receipt in receipts.drain(..).filter_map(|receipt| self.end(receipt)) {
+            deliver(receipt, &mut turn.receipts);
+        }
+        self.desk.movements.receipts = receipts;
     }
 
     /// Drains the oldest log of the oldest generation; the next generation waits until every shard has drained this one.

@@ -20,7 +20,7 @@ use crate::{
     kafka::{Directory, Topics},
     message::{LogName, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     settings::{Ack, Settings},
-    spool::{Done, Jobs, Movement, Replayed, Store, Synced, fingerprint},
+    spool::{Done, Jobs, Movement, Replayed, Store, Synced, fingerprints},
 };
 
 /// What a lane puts into its spool under this `ack`.
@@ -94,10 +94,6 @@ impl<D: Disk> Siding<D> {
         (mut log, recovery): (Log<D>, Recovery),
         clock: (Instant, SystemTime),
     ) -> Siding<D> {
-        let label = |route: &crate::settings::Route| {
-            let source = route.source.map_or("", |source| settings.sources[source].name.as_str());
-            fingerprint(&format!("{source} {}", route.from.as_mqtt()))
-        };
         if name == LogName::Older {
             log.retire();
         }
@@ -109,7 +105,7 @@ impl<D: Disk> Siding<D> {
             passage: (name == LogName::Parked).then(|| Passage::new(recovery.backlog == 0)),
             topics: topics.clone(),
             directory: Directory::new(topics.clone(), false),
-            routes: settings.routes.iter().map(label).collect(),
+            routes: fingerprints(settings),
             replayed: VecDeque::new(),
             recovered: recovery.appended,
             counted: recovery.start.sequence.saturating_sub(1),
@@ -165,7 +161,7 @@ impl<D: Disk> Siding<D> {
     }
 
     /// Whether a record lies in this log and has ended.
-    fn has_ended(&self, ticket: Ticket) -> bool {
+    pub(super) fn has_ended(&self, ticket: Ticket) -> bool {
         ticket.sequence(self.log).is_some_and(|sequence| self.store.has_ended(sequence))
     }
 
@@ -206,10 +202,15 @@ impl<D: Disk> Siding<D> {
 
     /// A record that lies in the log has ended here: for good, or because it is synced in another log. The receipt, where
     /// its session has none yet.
+    ///
+    /// It may have ended before: a dead letter is made of it, and meanwhile replay sends it again.
     pub fn handle_ended(&mut self, sequence: u64, receipt: Receipt, moves: &mut Movements) {
         let moved = receipt.outcome == Outcome::Spooled;
         if !self.moved.is_empty() {
             self.moved.remove(&sequence);
+        }
+        if self.store.has_ended(sequence) {
+            return;
         }
         match self.store.handle_ended(sequence, receipt.outcome) {
             Some(first) => {

@@ -11,6 +11,7 @@ use crate::{
     message::{DropReason, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
 };
 
+mod dead_letter;
 mod parked;
 mod siding;
 
@@ -71,9 +72,16 @@ impl World {
         sent
     }
 
+    /// The receipt, or that of a drop where the lane lets go of a record that was refused.
     fn report(&mut self, partition: u32, verdict: Verdict) -> Option<Receipt> {
         let (order, record) = self.inside[partition as usize].pop_front().expect("something is in flight");
-        self.lane.handle_report(self.now, Report { record, order, verdict })
+        Some(match self.lane.handle_report(self.now, Report { record, order, verdict })? {
+            Settlement::Receipt(receipt) => receipt,
+            Settlement::Refused(refused) => {
+                let (Record { ticket, route, .. }, reason) = *refused;
+                Receipt { ticket, route, outcome: Outcome::Dropped(reason) }
+            }
+        })
     }
 
     fn pass(&mut self, time: Duration) {

@@ -91,6 +91,12 @@ impl Health {
                 spool.corrupt
             ));
         }
+        if spool.stuck_dead_letters > 0 {
+            self.degraded.push(format!(
+                "shard {shard}: the dead-letter log has no room: {} dead letters wait and are not acknowledged; see to them with `fairlead dead-letter`, or raise [spool] max",
+                spool.stuck_dead_letters
+            ));
+        }
         if spool.quarantined > 0 {
             self.degraded.push(format!(
                 "shard {shard}: {} damaged segments of the spool are in its folder quarantine",

@@ -129,6 +129,7 @@ closed! {
         ParkedRecords = "parked_records": "Records parked for such partitions that Kafka has not confirmed.",
         SpoolOldest = "spool_oldest_seconds": "Age of the oldest segment that holds a record Kafka has not confirmed; 0 without any.",
         SpoolState = "spool_state": "0 below 80 % of the limit, 1 above, 2 full, 3 nothing is taken any more.",
+        DeadLetterRecords = "dead_letter_records": "Records in the spool's dead-letter log.",
         LaneMode = "lane_mode": "0 straight to Kafka, 1 to the spool, 2 to the spool while it drains.",
         Unconfirmed = "kafka_unconfirmed_seconds": "Age of the oldest batch that Kafka has not confirmed.",
         HeldTopics = "kafka_held_topics": "Kafka topics on hold.",

@@ -145,6 +145,8 @@ pub struct SpoolStatus {
     pub parked: u64,
     /// Records that wait for them.
     pub parked_records: u64,
+    /// Dead letters that wait for a dead-letter log that takes nothing.
+    pub stuck_dead_letters: u64,
 }
 
 impl SpoolStatus {

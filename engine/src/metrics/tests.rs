@@ -311,6 +311,14 @@ mod status {
     }
 
     #[test]
+    fn dead_letters_are_told_of_only_where_they_have_no_room() {
+        let (health, _) = with_spool(SpoolStatus { stuck_dead_letters: 3, ..SpoolStatus::default() }, true);
+        assert!(health.is_ready());
+        let [reason] = health.degraded.as_slice() else { panic!("{health:?}") };
+        assert!(reason.contains("3 dead letters wait"), "{reason}");
+    }
+
+    #[test]
     fn the_first_attempt_at_kafka_is_waited_for() {
         let metrics = Metrics::new(layout(1, &[]));
         metrics.status().spool(0, SpoolStatus::default());

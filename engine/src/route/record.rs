@@ -58,7 +58,7 @@ pub fn record(ticket: Ticket, publish: Publish, entry: &Entry<'_>, route: &Route
         key,
         value,
         mqtt_topic,
-        extra: (!headers.is_empty()).then(|| Box::new(Extra { headers, time: None })),
+        extra: (!headers.is_empty()).then(|| Box::new(Extra { headers, ..Extra::default() })),
     })
 }
 

@@ -67,7 +67,14 @@ pub enum Decision<'a> {
     /// No route matches.
     NoRoute,
     /// The route renders a Kafka topic that is not a legal name.
-    Illegal(RouteId),
+    Illegal {
+        /// The route.
+        route: RouteId,
+        /// What it renders.
+        topic: &'a str,
+        /// The key.
+        key: Key<'a>,
+    },
     /// The route's Kafka topic is not in the directory (yet).
     Unknown {
         /// The route.
@@ -90,6 +97,8 @@ pub struct Table {
     cache: Cache,
     /// Where Kafka topics and keys are rendered.
     scratch: String,
+    /// The key of a record whose Kafka topic is not legal.
+    key: Option<Payload>,
 }
 
 /// A route, resolved as far as it can be without an MQTT topic.
@@ -120,7 +129,7 @@ enum KeyPlan {
 #[derive(Clone, Copy, Debug)]
 enum Refusal {
     NoRoute,
-    /// The route renders no legal name.
+    /// The route renders no legal name; what it renders is in the scratch.
     Illegal(RouteId),
     /// The route's Kafka topic, whose name is in the scratch, is not in the directory.
     Unknown(RouteId),
@@ -137,7 +146,7 @@ impl Table {
             .collect();
         let plain = direct.iter().take(MAX_DIRECT).take_while(|plan| plan.is_plain()).count();
         let behind = direct.split_off(plain);
-        Table { direct, behind, cache: Cache::default(), scratch: String::new() }
+        Table { direct, behind, cache: Cache::default(), scratch: String::new(), key: None }
     }
 
     /// Decides on an MQTT topic. It allocates memory only where it has to render: for the first message of a topic,
@@ -147,7 +156,7 @@ impl Table {
             let plan = &mut self.direct[index];
             return match plan.kafka(topic, topics, &mut self.scratch) {
                 Ok(kafka) => Decision::Route(plan.entry(topic, kafka)),
-                Err(refusal) => refusal.decision(&self.scratch),
+                Err(refusal) => refusal.decision(&self.scratch, plan.key.of(topic, None)),
             };
         }
         let hash = Cache::hash(topic);
@@ -158,7 +167,12 @@ impl Table {
                 match self.resolve(topic, topics) {
                     Ok(slot) if slot.partition == UNPLACED => self.cache.pass(slot),
                     Ok(slot) => self.cache.insert(hash, slot),
-                    Err(refusal) => return refusal.decision(&self.scratch),
+                    Err(refusal) => {
+                        let plan = self.behind.iter().find(|plan| plan.from.matches(topic));
+                        self.key = plan.and_then(|plan| refusal.key(&plan.key, topic));
+                        let key = plan.map_or(Key::None, |plan| plan.key.of(topic, self.key.as_ref()));
+                        return refusal.decision(&self.scratch, key);
+                    }
                 }
             }
         };
@@ -286,10 +300,15 @@ impl Key<'_> {
 }
 
 impl Refusal {
-    fn decision(self, name: &str) -> Decision<'_> {
+    /// The key, where the record goes on without a Kafka topic and it has to be put together.
+    fn key(self, plan: &KeyPlan, topic: &str) -> Option<Payload> {
+        matches!(self, Refusal::Illegal(_)).then(|| plan.render(topic, &mut String::new())).flatten()
+    }
+
+    fn decision<'a>(self, name: &'a str, key: Key<'a>) -> Decision<'a> {
         match self {
             Refusal::NoRoute => Decision::NoRoute,
-            Refusal::Illegal(route) => Decision::Illegal(route),
+            Refusal::Illegal(route) => Decision::Illegal { route, topic: name, key },
             Refusal::Unknown(route) => Decision::Unknown { route, topic: name },
         }
     }

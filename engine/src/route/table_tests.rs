@@ -170,11 +170,25 @@ fn hostile_topics_are_illegal_and_never_asked_for() {
         ["", ".", "..", "../x", "a/b", "/", "%2e", "a b", "a\n", "\u{feff}a", "ä", "{topic}", "a\u{1b}", &long]
     {
         let topic = format!("in/{hostile}");
-        assert_eq!(table.lookup(&topic, &mut directory), Decision::Illegal(RouteId(0)), "{hostile:?}");
+        let illegal = Decision::Illegal { route: RouteId(0), topic: hostile, key: Key::Topic };
+        assert_eq!(table.lookup(&topic, &mut directory), illegal, "{hostile:?}");
     }
-    assert_eq!(table.lookup("out/x", &mut directory), Decision::Illegal(RouteId(1)));
+    let illegal = Decision::Illegal { route: RouteId(1), topic: "a b", key: Key::Topic };
+    assert_eq!(table.lookup("out/x", &mut directory), illegal);
     assert_eq!(directory.asked, 0);
     assert_eq!(resolved(&mut table, &mut directory, &format!("in/{}", &long[1..])).1, &long[1..]);
+}
+
+#[test]
+fn the_key_is_rendered_also_where_the_kafka_topic_is_illegal() {
+    let routes = [route("in/{x}/{y}", "{x} {y}", "{y}-{x}"), route("on/{x}", "a {x}", "{x}")];
+    let mut directory = Directory::learning();
+    let mut table = Table::new(0, &routes);
+    let key = Payload::from_static(b"b-a");
+    let illegal = Decision::Illegal { route: RouteId(0), topic: "a b", key: Key::Rendered(&key) };
+    assert_eq!(table.lookup("in/a/b", &mut directory), illegal);
+    let illegal = Decision::Illegal { route: RouteId(1), topic: "a b", key: Key::Part(3..4) };
+    assert_eq!(table.lookup("on/b", &mut directory), illegal);
 }
 
 #[test]
@@ -234,7 +248,7 @@ fn different_topics_never_share_kafka_topic_and_key() {
         let mut table = Table::new(0, &routes);
         let mut seen: HashMap<(String, Vec<u8>), &str> = HashMap::new();
         for topic in odd {
-            if matches!(table.lookup(topic, &mut directory), Decision::Illegal(_)) {
+            if matches!(table.lookup(topic, &mut directory), Decision::Illegal { .. }) {
                 continue;
             }
             let (_, kafka, _, key) = resolved(&mut table, &mut directory, topic);

@@ -73,6 +73,7 @@ pub(super) struct File {
     pub(super) route: Setting<Vec<Setting<Route>>>,
     pub(super) engine: Setting<Engine>,
     pub(super) spool: Setting<Spool>,
+    pub(super) dead_letter: Setting<DeadLetter>,
     pub(super) admin: Setting<Admin>,
 }
 
@@ -154,6 +155,13 @@ pub(super) struct Spool {
     pub(super) on_full: Setting<Choice<OnFull>>,
     pub(super) qos0: Setting<Choice<Qos0>>,
     pub(super) drain_rate: Setting<Count<1, 1_000_000_000>>,
+}
+
+/// `[dead_letter]`
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DeadLetter {
+    pub(super) topic: Setting<String>,
 }
 
 /// What a full spool does: there is one answer, and the key says so.

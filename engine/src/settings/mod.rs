@@ -104,6 +104,8 @@ pub struct Settings {
     pub engine: Engine,
     /// The spool, where `ack` needs one.
     pub spool: Option<Spool>,
+    /// Where records go that Kafka will never take.
+    pub dead_letter: DeadLetter,
     /// The admin endpoint; `None` is off.
     pub admin: Option<SocketAddr>,
 }
@@ -128,6 +130,11 @@ impl Settings {
     #[must_use]
     pub fn keeps_ids(&self, source: &Source) -> bool {
         source.qos == Qos::ExactlyOnce && self.engine.ack.spools()
+    }
+
+    /// Kafka topics that are known by name before any message comes, some of them several times.
+    pub fn named_topics(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().filter_map(|route| route.topic.constant()).chain(self.dead_letter.topic.as_deref())
     }
 
     /// Every session and its shard: in turn, so that each shard has as many as the next.
@@ -394,6 +401,13 @@ pub struct Spool {
     pub drain_rate: Option<u64>,
 }
 
+/// Where records go that Kafka will never take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The Kafka topic; `None` is the spool's dead-letter log, and where there is no spool they are dropped.
+    pub topic: Option<String>,
+}
+
 /// What becomes of messages at QoS 0 while Kafka is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Qos0 {
@@ -451,6 +465,7 @@ impl Settings {
                 drain: Duration::from_secs(30),
             },
             spool: None,
+            dead_letter: DeadLetter::default(),
             admin: None,
         }
     }

@@ -174,6 +174,12 @@ pub(super) enum What {
         "{shards} shard(s) with segments of {segment} need at least {floor}; write at least \"{floor}\", or lower spool.segment"
     )]
     SpoolMax { segment: bytesize::ByteSize, shards: usize, floor: bytesize::ByteSize },
+
+    // Dead letters.
+    #[error("`{0}` is also the topic of a route, and its messages could not be told from dead letters; write another")]
+    DeadLetterTopic(String),
+
+    // Shards.
     #[error("{sessions} sessions on a shard, and at most {limit} are possible; lower `sessions`, or use more cores")]
     ShardSessions { sessions: usize, limit: usize },
 }

@@ -2,7 +2,7 @@
 //! the machine can say.
 
 use super::{
-    Create, Engine, Host, Kafka, Origin, Secret, Settings, Source, Spool, address, file,
+    Create, DeadLetter, Engine, Host, Kafka, Origin, Route, Secret, Settings, Source, Spool, address, file,
     node::join,
     problem::{Log, What},
     property,
@@ -17,6 +17,7 @@ use bytesize::ByteSize;
 use crate::{
     kafka,
     message::{MAX_SHARDS, Qos},
+    route::{TemplateError, legal_topic},
     spool,
 };
 
@@ -86,7 +87,8 @@ pub(super) fn settings(file: &Setting<file::File>, resolver: &Resolver<'_>) -> O
         true => Some(spool(&whole.spool, &engine, &sources, resolver)?),
         false => None,
     };
-    let settings = Settings { sources, routes, kafka: kafka?, engine, spool, admin: admin?.0 };
+    let dead_letter = dead_letter(&whole.dead_letter, &routes, resolver)?;
+    let settings = Settings { sources, routes, kafka: kafka?, engine, spool, dead_letter, admin: admin?.0 };
     resolver.log.is_clean().then_some(settings)
 }
 
@@ -209,6 +211,24 @@ fn spool(table: &Setting<file::Spool>, engine: &Engine, sources: &[Source], reso
         resolver.problem(&spool.max, &What::SpoolMax { segment, shards: engine.cpus.len(), floor });
     }
     Some(settings)
+}
+
+fn dead_letter(table: &Setting<file::DeadLetter>, routes: &[Route], resolver: &Resolver<'_>) -> Option<DeadLetter> {
+    if table.is_absent() {
+        return Some(DeadLetter::default());
+    }
+    let setting = &table.get()?.topic;
+    if setting.is_absent() {
+        return Some(DeadLetter::default());
+    }
+    let topic = setting.get()?;
+    if !legal_topic(topic) {
+        resolver.problem(setting, &TemplateError::IllegalTopic(topic.clone()).into());
+    }
+    if routes.iter().any(|route| route.topic.constant() == Some(topic)) {
+        resolver.problem(setting, &What::DeadLetterTopic(topic.clone()));
+    }
+    Some(DeadLetter { topic: Some(topic.clone()) })
 }
 
 /// A list of cores, each of which this process may use, and once.

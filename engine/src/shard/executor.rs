@@ -32,7 +32,7 @@ use crate::{
     mqtt::Session,
     ring::{Doorbell, Mesh, Port},
     settings::{Planned, Settings},
-    spool::{Contents, Ids, Logs, session_key},
+    spool::{Contents, Ids, ShardLogs, session_key},
     subscriptions::Subscriptions,
 };
 
@@ -101,7 +101,7 @@ struct Start {
     subscriptions: Arc<Subscriptions>,
     control: Arc<Control>,
     port: Port,
-    logs: Option<Logs<Real>>,
+    logs: Option<ShardLogs<Real>>,
     ids: Option<Ids<Real>>,
     _alive: mpsc::SyncSender<()>,
 }

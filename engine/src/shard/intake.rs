@@ -9,7 +9,7 @@ use crate::{
     message::{DropReason, Publish, Qos, Record, RouteId, Ticket, TopicId, UNPLACED},
     metrics::{Gauge, Metrics},
     mqtt::Session,
-    route::{CacheCounts, Decision, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
+    route::{CacheCounts, Decision, Entry, Filter, Table, TopicDirectory, cover::Copies, partition::owner, record},
     settings::{Owner, Qos0, Settings, Source},
 };
 
@@ -29,7 +29,7 @@ pub(super) enum Offered {
 /// A PUBLISH that cannot go on now.
 #[derive(Debug)]
 pub(super) enum Stalled {
-    /// Its Kafka topic is not known (yet).
+    /// Its Kafka topic is not known (yet), or has an illegal name and the lane is full.
     Topic(Ticket, Publish),
     /// The lane, or the ring to it, is full.
     Full(usize, Record),
@@ -89,7 +89,10 @@ impl Intake {
         let entry = match self.tables[source].lookup(&publish.topic, &mut self.directory) {
             Decision::Route(entry) => entry,
             Decision::NoRoute => return Offered::Dropped(RouteId::NONE, DropReason::NoRoute),
-            Decision::Illegal(route) => return Offered::Dropped(route, DropReason::IllegalTopic),
+            Decision::Illegal { route, topic, key } => {
+                let entry = Entry { route, topic: TopicId::NONE, partition: UNPLACED, key };
+                return Intake::offer_illegal(now, &self.settings, (ticket, publish), (&entry, topic), driver);
+            }
             Decision::Unknown { .. } => return Offered::Stalled(Stalled::Topic(ticket, publish)),
         };
         let route = &self.settings.routes[usize::from(entry.route.0)];
@@ -134,6 +137,30 @@ impl Intake {
         match stalled {
             Stalled::Topic(ticket, publish) => self.offer(now, source, session, (ticket, publish), driver),
             Stalled::Full(to, record) => Intake::push(now, to, record, driver),
+        }
+    }
+
+    /// Takes a PUBLISH whose route renders no legal name of a Kafka topic: a dead letter, where these are kept.
+    fn offer_illegal(
+        now: Instant,
+        settings: &Settings,
+        (ticket, publish): (Ticket, Publish),
+        (entry, name): (&Entry<'_>, &str),
+        driver: &mut Driver,
+    ) -> Offered {
+        let route = entry.route;
+        if !driver.dead_letters().is_kept() {
+            return Offered::Dropped(route, DropReason::IllegalTopic);
+        }
+        if !driver.has_room() {
+            return Offered::Stalled(Stalled::Topic(ticket, publish));
+        }
+        match record(ticket, publish, entry, &settings.routes[usize::from(route.0)]) {
+            Ok(record) => {
+                driver.take_illegal(now, record, name);
+                Offered::Sent(route)
+            }
+            Err(reason) => Offered::Dropped(route, reason),
         }
     }
 

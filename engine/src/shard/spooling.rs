@@ -71,7 +71,8 @@ impl Shard {
         metrics.raise(Counter::SpoolTornTails, counts.torn_tails);
         metrics.raise(Counter::SpoolCorrupt, counts.corrupt_records);
         metrics.raise(Counter::SpoolQuarantined, counts.quarantined);
-        metrics.raise(Counter::SpoolFull, siding.full());
+        metrics.raise(Counter::SpoolFull, siding.full() + driver.dead_letters().full());
+        metrics.set(Gauge::DeadLetterRecords, driver.dead_letters().records());
         metrics.set(Gauge::SpoolRecords, siding.backlog());
         metrics.set(Gauge::SpoolBytes, usage.bytes);
         metrics.set(Gauge::SpoolLimit, self.settings.spool.as_ref().map_or(0, |spool| spool.max));
@@ -91,6 +92,7 @@ impl Shard {
             damaged: usage.degraded,
             corrupt: counts.corrupt_records,
             quarantined: counts.quarantined,
+            stuck_dead_letters: driver.dead_letters().stuck() as u64,
         };
         self.metrics.status().spool(self.index, status);
     }

@@ -12,6 +12,7 @@ use crate::{
 struct Row {
     received: u64,
     delivered: u64,
+    dead_lettered: u64,
     suppressed: u64,
     dropped: [u64; DropReason::ALL.len()],
     outstanding: u64,
@@ -64,6 +65,7 @@ impl Tally {
         let row = self.row(route);
         match outcome {
             Outcome::Delivered => row.delivered += 1,
+            Outcome::DeadLettered(_) => row.dead_lettered += 1,
             Outcome::Spooled => row.handed += 1,
             Outcome::Dropped(reason) => row.dropped[reason as usize] += 1,
         }
@@ -77,6 +79,7 @@ impl Tally {
             Movement::Taken => row.taken += 1,
             Movement::Recovered => row.recovered += 1,
             Movement::Ended(Outcome::Dropped(reason)) => row.dropped[reason as usize] += 1,
+            Movement::Ended(Outcome::DeadLettered(_)) => row.dead_lettered += 1,
             Movement::Ended(_) => row.delivered += 1,
             Movement::Gone(recovered, taken) => {
                 row.recovered += recovered;
@@ -130,6 +133,7 @@ impl Tally {
             let route = if index == none { RouteId::NONE } else { RouteId(index as u16) };
             metrics.ledger(route, Entry::Received, row.received);
             metrics.ledger(route, Entry::Delivered, row.delivered);
+            metrics.ledger(route, Entry::DeadLettered, row.dead_lettered);
             metrics.ledger(route, Entry::Suppressed, row.suppressed);
             metrics.ledger(route, Entry::Recovered, row.recovered);
             metrics.ledger(route, Entry::Taken, row.taken);

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     kafka::{Directory, HoldReason, Report, Topics, Verdict},
-    lane::{Lane, Mode, Movements, Siding, spooling},
+    lane::{Lane, Mode, Movements, Settlement, Siding, spooling},
     message::{LogName, Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     metrics::{Layout, Ledger, Metrics},
     route::partition::partition,
@@ -199,7 +199,15 @@ impl Line {
             return;
         }
         let spilling = matches!(self.lane.mode(), Mode::Spilling { .. });
-        let Some(receipt) = self.lane.handle_report(now, report) else { return };
+        let receipt = match self.lane.handle_report(now, report) {
+            None => return,
+            Some(Settlement::Receipt(receipt)) => receipt,
+            // Without a place for dead letters it is dropped.
+            Some(Settlement::Refused(refused)) => {
+                let (Record { ticket, route, .. }, reason) = *refused;
+                Receipt { ticket, route, outcome: Outcome::Dropped(reason) }
+            }
+        };
         match (receipt.ticket.sequence(LogName::Spool), &mut self.siding) {
             (Some(sequence), _) if self.ahead.contains(&sequence) => {}
             (Some(_), _) if self.bug == Some(Bug::ShadowTwice) && spilling => {}

@@ -5,7 +5,7 @@
 //! ```text
 //! flags u8 · length of the Kafka topic u8 · fingerprint of the route u32 · Kafka topic
 //! [length u16 · MQTT topic]                            unless it is the key
-//! [count u16 · (length u16 · name · length u32 · value)*]   headers, where there are any
+//! [count u16 · (length u16 · name · length u32 · value)*]   headers, where there are any; the last are those of a dead letter
 //! ```
 //!
 //! Numbers are little-endian. Kafka topics are named and routes fingerprinted, because their indices are those of one
@@ -14,25 +14,40 @@
 use fairlead_spool::{Entry, Kind, Stored};
 
 use crate::{
-    message::{Headers, Record},
+    dead_letter::Marks,
+    message::{DropReason, Headers, Record},
     mqtt::{Payload, Text},
+    settings::{Route, Settings},
 };
 
 /// The MQTT topic is the key.
 const KEY_IS_TOPIC: u8 = 1;
 /// Headers follow.
 const HEADERS: u8 = 2;
+/// It is a dead letter, and its last headers say why.
+const DEAD: u8 = 4;
 
 /// The fingerprint of a route: of what it takes from which source. It outlives a reordering of the configuration.
-pub(crate) fn fingerprint(route: &str) -> u32 {
+fn fingerprint(route: &str) -> u32 {
     crc32fast::hash(route.as_bytes())
+}
+
+/// The fingerprints of all routes.
+pub(crate) fn fingerprints(settings: &Settings) -> Vec<u32> {
+    let label = |route: &Route| {
+        let source = route.source.map_or("", |source| settings.sources[source].name.as_str());
+        fingerprint(&format!("{source} {}", route.from.as_mqtt()))
+    };
+    settings.routes.iter().map(label).collect()
 }
 
 /// Writes the metadata of a record into `meta`.
 pub(super) fn encode(record: &Record, kafka_topic: &str, route: u32, meta: &mut Vec<u8>) {
     let headers = record.headers();
-    let flags =
-        if record.mqtt_topic.is_none() { KEY_IS_TOPIC } else { 0 } | if headers.is_empty() { 0 } else { HEADERS };
+    let flag = |flag, is| if is { flag } else { 0 };
+    let flags = flag(KEY_IS_TOPIC, record.mqtt_topic.is_none())
+        | flag(HEADERS, !headers.is_empty())
+        | flag(DEAD, record.dead().is_some());
     meta.clear();
     meta.push(flags);
     // A Kafka topic has at most 249 characters.
@@ -87,6 +102,8 @@ pub struct Decoded {
     pub value: Option<Payload>,
     /// The headers.
     pub headers: Headers,
+    /// Why it is a dead letter, if it is one.
+    pub dead: Option<DropReason>,
 }
 
 impl Decoded {
@@ -113,15 +130,20 @@ pub(super) fn decode(buffer: &Payload, stored: &Stored) -> Option<Decoded> {
             headers.push((name, meta.take(length as usize)?));
         }
     }
+    let dead = match flags & DEAD {
+        0 => None,
+        _ => Some(Marks::split(&headers)?.1.reason()?),
+    };
     let part = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| buffer.slice(range));
     let (key, value) = (part(&stored.key), part(&stored.payload));
-    (flags & !(KEY_IS_TOPIC | HEADERS) == 0 && meta.0.is_empty()).then_some(Decoded {
+    (flags & !(KEY_IS_TOPIC | HEADERS | DEAD) == 0 && meta.0.is_empty()).then_some(Decoded {
         route,
         kafka_topic,
         mqtt_topic,
         key,
         value,
         headers,
+        dead,
     })
 }
 

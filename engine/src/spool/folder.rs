@@ -51,6 +51,15 @@ pub(super) type Opened<D> = (Log<D>, Recovery);
 
 /// The logs of one shard.
 #[derive(Debug)]
+pub struct ShardLogs<D: Disk> {
+    /// Those that are drained into Kafka.
+    pub side: Logs<D>,
+    /// Its dead letters, which stay.
+    pub dead_letters: Opened<D>,
+}
+
+/// The logs of one shard that are drained into Kafka.
+#[derive(Debug)]
 pub struct Logs<D: Disk> {
     /// Its spool.
     pub spool: Opened<D>,
@@ -111,7 +120,7 @@ pub(crate) fn options(settings: &Settings) -> Option<Options> {
 #[derive(Debug, Default)]
 pub struct Contents {
     /// The logs of each shard.
-    pub logs: Vec<Logs<Real>>,
+    pub logs: Vec<ShardLogs<Real>>,
     /// One for each shard, where a source keeps packet identifiers.
     pub ids: Vec<Ids<Real>>,
 }
@@ -153,9 +162,11 @@ pub fn open(settings: &Settings) -> Result<Option<Contents>, OpenError> {
         )
     })?;
     let generations = Arc::new(Generations::new(left));
-    let logs = older.into_iter().zip(first..).map(|(logs, number)| {
+    let logs = older.into_iter().zip(first..).zip(0..).map(|((logs, number), shard)| {
         let older = Older { logs, generations: generations.clone() };
-        Ok(Logs { spool: opened(Name::Shard(number))?, parked: opened(Name::Parked(number))?, older })
+        let (spool, parked) = (opened(Name::Shard(number))?, opened(Name::Parked(number))?);
+        // Nothing is drained from it, so that it is of no generation.
+        Ok(ShardLogs { side: Logs { spool, parked, older }, dead_letters: opened(Name::DeadLetter(shard))? })
     });
     let logs = logs.collect::<Result<_, _>>()?;
     let ids = if settings.sources.iter().any(|source| settings.keeps_ids(source)) {
@@ -241,7 +252,9 @@ fn tell(log: Name, recovery: &Recovery) {
     if recovery.torn {
         tracing::info!(%log, "the end of the spool was torn by a crash and is cut; it had not been acknowledged");
     }
-    if recovery.backlog > 0 {
-        tracing::info!(%log, records = recovery.backlog, "the spool holds records for Kafka");
+    match log {
+        _ if recovery.backlog == 0 => {}
+        Name::DeadLetter(_) => tracing::warn!(%log, records = recovery.backlog, "the spool holds dead letters"),
+        _ => tracing::info!(%log, records = recovery.backlog, "the spool holds records for Kafka"),
     }
 }

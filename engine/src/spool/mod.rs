@@ -13,12 +13,12 @@ mod store;
 mod worker;
 
 pub use entry::Decoded;
-pub use folder::{Contents, Generations, Logs, Older, open};
+pub use folder::{Contents, Generations, Logs, Older, ShardLogs, open};
 pub use ids::Ids;
 pub use store::{Movement, Replayed, Store};
 pub use worker::{Done, Jobs, Synced, Worker};
 pub(crate) use {
-    entry::fingerprint,
+    entry::fingerprints,
     filed::{Filed, filed},
     folder::{least_segment, least_size, options},
     ids::{SessionKey, session_key},

@@ -270,7 +270,7 @@ impl<D: Disk> Store<D> {
         self.log.poll_timeout()
     }
 
-    /// Records that wait to be synced and for which no receipt has left.
+    /// Records that wait to be synced and whose sessions have no receipt.
     #[must_use]
     pub fn unreceipted(&self) -> usize {
         self.waiting.iter().filter(|waiting| !waiting.ended && !waiting.ticket.is_stored()).count()

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    Gap, Name, OpenError, Options, Sequence, Spool,
+    Gap, Log, Name, OpenError, Options, Sequence, Spool,
     disk::{Disk, File},
     format::{
         SECTOR,
@@ -339,16 +339,20 @@ pub fn repair<D: Disk>(
     let (spool, _) = Spool::open(disk.clone(), path, options)?;
     for &name in spool.names() {
         let (mut log, _) = spool.log(name)?;
-        // What no witness calls durable is written again, and then has one.
-        log.request_cursor();
-        while log.synced() < log.appended() {
-            let upkeep = log.poll_upkeep(now).map(|upkeep| log.handle_upkeep(now, upkeep.run()));
-            let commit = log.poll_commit(now).map(|commit| log.handle_committed(now, commit.run()));
-            // Without space or a working disk it stays as it is: still there, and still to be written again.
-            if upkeep.is_none_or(|kept| kept.is_err()) && commit.is_none_or(|done| done.is_err()) {
-                break;
-            }
-        }
+        settle(&mut log, now);
     }
     Ok(before)
+}
+
+/// Writes what no witness calls durable again, so that it has one; for whoever opens a log to put it in order.
+pub fn settle<D: Disk>(log: &mut Log<D>, now: Instant) {
+    log.request_cursor();
+    while log.synced() < log.appended() {
+        let upkeep = log.poll_upkeep(now).map(|upkeep| log.handle_upkeep(now, upkeep.run()));
+        let commit = log.poll_commit(now).map(|commit| log.handle_committed(now, commit.run()));
+        // Without space or a working disk it stays as it is: still there, and still to be written again.
+        if upkeep.is_none_or(|kept| kept.is_err()) && commit.is_none_or(|done| done.is_err()) {
+            break;
+        }
+    }
 }

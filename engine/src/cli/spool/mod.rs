@@ -1,12 +1,12 @@
 //! `fairlead spool`: looks at a spool, also beside the bridge that writes it; sends records again; repairs.
 
-mod records;
-mod repair;
-mod replay;
-mod row;
+pub(super) mod records;
+pub(super) mod repair;
+pub(super) mod replay;
+pub(super) mod row;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use fairlead_spool::{
-    Name, OpenError,
+    Name, OpenError, UpkeepError,
     disk::Real,
     inspect::{self, Class, InspectError, LogReport, Report},
 };
@@ -54,7 +54,7 @@ enum Command {
 
 /// Where the spool is.
 #[derive(Args, Debug)]
-struct Place {
+pub(super) struct Place {
     #[command(flatten)]
     configuration: Configuration,
     /// The spool's folder; default: that of the configuration.
@@ -62,23 +62,26 @@ struct Place {
     dir: Option<PathBuf>,
 }
 
-/// Which records.
+/// Which records. Dead letters only where their log is named: they have a command of their own.
 #[derive(Args, Clone, Debug, Default)]
-struct Selection {
+pub(super) struct Selection {
     /// Only this log, such as shard-00.
     #[arg(long, value_name = "LOG")]
-    log: Option<String>,
+    pub(super) log: Option<String>,
     /// Only records received since: a time (2026-01-31T12:00:00Z) or how long ago (2h).
     #[arg(long, value_name = "TIME", value_parser = since)]
-    since: Option<SystemTime>,
+    pub(super) since: Option<SystemTime>,
     /// Only what has no delivery report of Kafka.
     #[arg(long)]
-    waiting: bool,
+    pub(super) waiting: bool,
+    /// Dead letters, and nothing else.
+    #[arg(skip)]
+    pub(super) dead_letters: bool,
 }
 
 /// Why a command cannot be done.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("name the spool: -c fairlead.toml, or --dir FOLDER")]
     Nowhere,
     #[error("replay needs to know Kafka: add -c fairlead.toml")]
@@ -89,10 +92,14 @@ enum Failure {
     NoSpool(&'static str),
     #[error("there is no log {name}; there is {}", .there.join(", "))]
     NoLog { name: String, there: Vec<String> },
+    #[error("there is no dead letter {0}; `fairlead dead-letter list` shows all")]
+    NoDeadLetter(u64),
     #[error(transparent)]
     Inspect(#[from] InspectError),
     #[error(transparent)]
     Open(#[from] OpenError),
+    #[error(transparent)]
+    Upkeep(#[from] UpkeepError),
     #[error(transparent)]
     Kafka(#[from] ClientError),
     #[error("the output cannot be written: {0}")]
@@ -102,13 +109,25 @@ enum Failure {
 impl Failure {
     fn exit(&self) -> Exit {
         match self {
-            Failure::Nowhere | Failure::NoKafka | Failure::NoLog { .. } => Exit::Usage,
+            Failure::Nowhere | Failure::NoKafka | Failure::NoLog { .. } | Failure::NoDeadLetter(_) => Exit::Usage,
             Failure::Open(OpenError::Locked(_)) => Exit::Taken,
             Failure::Configuration(_) | Failure::NoSpool(_) | Failure::Open(_) => Exit::Config,
-            Failure::Inspect(_) => Exit::Inconclusive,
+            Failure::Inspect(_) | Failure::Upkeep(_) => Exit::Inconclusive,
             Failure::Kafka(ClientError::Config(_)) => Exit::Config,
             Failure::Kafka(_) | Failure::Output(_) => Exit::Unavailable,
         }
+    }
+
+    /// Says why, and how to end.
+    pub(super) fn tell(&self) -> Exit {
+        // A reader that has seen enough and is gone is no failure.
+        if let Failure::Output(error) = self
+            && error.kind() == io::ErrorKind::BrokenPipe
+        {
+            return Exit::Success;
+        }
+        eprintln!("error: {self}");
+        self.exit()
     }
 }
 
@@ -123,22 +142,13 @@ impl Spool {
             Command::Export(export) => export.run(host),
             Command::Repair(repair) => repair.run(host),
         };
-        done.unwrap_or_else(|failure| {
-            // A reader that has seen enough and is gone is no failure.
-            if let Failure::Output(error) = &failure
-                && error.kind() == io::ErrorKind::BrokenPipe
-            {
-                return Exit::Success;
-            }
-            eprintln!("error: {failure}");
-            failure.exit()
-        })
+        done.unwrap_or_else(|failure| failure.tell())
     }
 }
 
 impl Place {
     /// The spool's folder, and the settings where a configuration was named.
-    fn find(self, host: &Host) -> Result<(PathBuf, Option<Settings>), Failure> {
+    pub(super) fn find(self, host: &Host) -> Result<(PathBuf, Option<Settings>), Failure> {
         let named = !self.configuration.config.is_empty() || !self.configuration.set.is_empty();
         let settings = if named || self.dir.is_none() { self.configuration.settings(host, named)? } else { None };
         let dir = match (self.dir, &settings) {
@@ -167,13 +177,19 @@ impl Configuration {
 
 impl Selection {
     /// The logs that are meant.
-    fn logs<'a>(&self, report: &'a Report) -> Result<Vec<&'a LogReport>, Failure> {
-        let Some(name) = &self.log else { return Ok(report.logs.iter().collect()) };
-        let found = report.logs.iter().find(|log| log.name.to_string() == *name);
-        found.map(|log| vec![log]).ok_or_else(|| Failure::NoLog {
-            name: name.clone(),
-            there: report.logs.iter().map(|log| log.name.to_string()).collect(),
-        })
+    pub(super) fn logs<'a>(&self, report: &'a Report) -> Result<Vec<&'a LogReport>, Failure> {
+        let is_dead = |log: &&LogReport| matches!(log.name, Name::DeadLetter(_));
+        let Some(name) = &self.log else {
+            return Ok(report.logs.iter().filter(|log| is_dead(log) == self.dead_letters).collect());
+        };
+        let there: Vec<_> = report.logs.iter().filter(|log| is_dead(log) || !self.dead_letters).collect();
+        match there.iter().find(|log| log.name.to_string() == *name) {
+            Some(log) => Ok(vec![log]),
+            None => {
+                let there = there.iter().map(|log| log.name.to_string()).collect();
+                Err(Failure::NoLog { name: name.clone(), there })
+            }
+        }
     }
 
     /// The first record of a log that may be meant.
@@ -188,7 +204,7 @@ impl Selection {
 }
 
 /// Visits the records that are meant, log by log in order, until `visit` says false.
-fn visit(
+pub(super) fn visit(
     folder: &Path,
     selection: &Selection,
     mut visit: impl FnMut(&LogReport, &crate::spool::Filed) -> Result<bool, Failure>,
@@ -206,7 +222,7 @@ fn visit(
 }
 
 /// A time, or how long ago.
-fn since(text: &str) -> Result<SystemTime, String> {
+pub(super) fn since(text: &str) -> Result<SystemTime, String> {
     if let Ok(ago) = humantime::parse_duration(text) {
         return Ok(clock::wall().checked_sub(ago).unwrap_or(UNIX_EPOCH));
     }

@@ -69,17 +69,17 @@ pub(super) struct Export {
 
 /// How records are shown.
 #[derive(Args, Clone, Copy, Debug)]
-struct Format {
+pub(in crate::cli) struct Format {
     /// Show payloads and the values of headers.
     #[arg(long)]
-    payload: bool,
+    pub(in crate::cli) payload: bool,
     /// Print one JSON object a line.
     #[arg(long)]
-    json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 impl Format {
-    fn write(self, out: &mut impl Write, log: &LogReport, filed: &Filed) -> Result<(), Failure> {
+    pub(in crate::cli) fn write(self, out: &mut impl Write, log: &LogReport, filed: &Filed) -> Result<(), Failure> {
         let row = Row::new(log, filed, self.payload);
         if self.json {
             serde_json::to_writer(&mut *out, &row).map_err(io::Error::from)?;
@@ -87,6 +87,20 @@ impl Format {
             write!(out, "{row}")?;
         }
         Ok(out.write_all(b"\n")?)
+    }
+
+    /// The same with a line for each part.
+    pub(in crate::cli) fn write_whole(
+        self,
+        out: &mut impl Write,
+        log: &LogReport,
+        filed: &Filed,
+    ) -> Result<(), Failure> {
+        if self.json {
+            self.write(out, log, filed)
+        } else {
+            Ok(out.write_all(Row::new(log, filed, self.payload).whole().as_bytes())?)
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cli::{Exit, print},
-    settings::Host,
+    settings::{Host, Settings},
     shard::clock,
     spool,
 };
@@ -36,9 +36,7 @@ impl Repair {
         if before.class == Class::UnknownVersion {
             return Ok(print(&verify_text(&before), exit(before.class)));
         }
-        let limits = settings.as_ref().and_then(spool::options).unwrap_or_else(|| limits(&dir, &before));
-        // The shard count is that of the last run, whatever the configuration says by now: the next start needs it.
-        let limits = Options { shards: before.shards.unwrap_or(limits.shards), ..limits };
+        let limits = limits(&dir, settings.as_ref(), &before);
         let found = inspect::repair(&Real, &dir, limits, clock::now(), self.dry_run)?;
         if self.dry_run {
             return Ok(print(&format!("nothing is changed; found:\n{}", verify_text(&found)), exit(found.class)));
@@ -49,8 +47,15 @@ impl Repair {
     }
 }
 
+/// The limits under which a spool is opened that was looked at before.
+pub(in crate::cli) fn limits(dir: &Path, settings: Option<&Settings>, report: &Report) -> Options {
+    let limits = settings.and_then(spool::options).unwrap_or_else(|| any_limits(dir, report));
+    // The shard count is that of the last run, whatever the configuration says by now: the next start needs it.
+    Options { shards: report.shards.unwrap_or(limits.shards), ..limits }
+}
+
 /// Limits under which any spool can be opened, made of what lies there.
-fn limits(dir: &Path, report: &Report) -> Options {
+fn any_limits(dir: &Path, report: &Report) -> Options {
     let logs = report.logs.iter();
     let files = logs.filter_map(|log| fs::read_dir(dir.join(log.name.to_string())).ok()).flatten().flatten();
     let sizes = files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len());

@@ -7,7 +7,9 @@ use super::{Failure, Place, Selection, visit};
 use crate::{
     cli::{Exit, json, print},
     kafka::{Again, Resend},
+    mqtt::{Payload, Text},
     settings::Host,
+    spool::Decoded,
 };
 
 #[derive(Args, Debug)]
@@ -39,17 +41,12 @@ impl Replay {
     pub(super) fn run(self, host: &Host) -> Result<Exit, Failure> {
         let (dir, settings) = self.place.find(host)?;
         let settings = settings.ok_or(Failure::NoKafka)?;
-        let resend = Resend::to(&settings, &self.to)?;
+        let resend = Resend::new(&settings)?;
+        let target = resend.target(&self.to)?;
         let mut unknown = 0;
         let read = visit(&dir, &self.selection, |_, filed| {
             match &filed.record {
-                Some(record) => resend.send(Again {
-                    key: record.key.as_deref(),
-                    mqtt_topic: record.mqtt_topic(),
-                    value: record.value.as_deref(),
-                    headers: &record.headers,
-                    time: filed.time,
-                }),
+                Some(record) => resend.send(&target, again(filed.time, record, &record.headers)),
                 None => unknown += u64::from(filed.kind == fairlead_spool::Kind::Data),
             }
             Ok(true)
@@ -66,6 +63,11 @@ impl Replay {
         let exit = print(&if self.json { json(&replayed) } else { replayed.text() }, exit);
         read.map(|()| exit)
     }
+}
+
+/// A record as it is sent again, with these of its headers.
+pub(in crate::cli) fn again<'a>(time: u64, record: &'a Decoded, headers: &'a [(Text, Payload)]) -> Again<'a> {
+    Again { key: record.key.as_deref(), mqtt_topic: record.mqtt_topic(), value: record.value.as_deref(), headers, time }
 }
 
 impl Replayed {

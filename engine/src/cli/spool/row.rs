@@ -1,20 +1,23 @@
 //! A record of a spool as a line: for people, or as JSON.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fairlead_spool::{Kind, inspect::LogReport};
 use serde::Serialize;
 
 use super::{escaped, shown};
-use crate::spool::{Decoded, Filed};
+use crate::{
+    dead_letter::Marks,
+    spool::{Decoded, Filed},
+};
 
-/// A record. Payload and the values of headers are there only where they were asked for.
+/// A record. A dead letter says why it is one. Payload and the values of headers are there only where they were asked for.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     log: String,
     sequence: u64,
-    /// When the message was received.
+    /// When the message was received, or for what had no time, when it came here.
     time: String,
     kind: &'static str,
     /// Kafka has confirmed it, as the cursor says.
@@ -26,7 +29,7 @@ pub(super) struct Row {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Content {
-    Message(Message),
+    Message(Box<Message>),
     PacketId {
         session: u64,
         packet_id: u16,
@@ -43,10 +46,35 @@ struct Message {
     mqtt_topic: Bytes,
     key: Option<Bytes>,
     headers: Vec<(String, Option<Bytes>)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letter: Option<Dead>,
     /// `None` is a tombstone.
     payload_bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Bytes>,
+}
+
+/// Why a message is a dead letter. The Kafka topic that it was for is that of the message.
+#[derive(Debug, Serialize)]
+struct Dead {
+    reason: String,
+    error: Option<String>,
+    route: Option<String>,
+    source: Option<String>,
+    since: Option<String>,
+}
+
+impl Dead {
+    fn of(marks: Marks<'_>) -> Dead {
+        let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        Dead {
+            reason: owned(marks.label()).unwrap_or_default(),
+            error: owned(marks.error()),
+            route: owned(marks.route()),
+            source: owned(marks.source()),
+            since: owned(marks.time()),
+        }
+    }
 }
 
 /// Bytes of a message, without loss.
@@ -70,9 +98,9 @@ impl Bytes {
 
 impl Row {
     /// The row of a record; `open` shows what it carries.
-    pub(super) fn new(log: &LogReport, filed: &Filed, open: bool) -> Row {
+    pub(in crate::cli) fn new(log: &LogReport, filed: &Filed, open: bool) -> Row {
         let content = match (&filed.record, filed.kind) {
-            (Some(record), _) => Content::Message(Message::of(record, open)),
+            (Some(record), _) => Content::Message(Box::new(Message::of(record, open))),
             (None, Kind::Data) => Content::Unknown { unknown: true },
             (None, Kind::Open | Kind::Closed) => {
                 Content::PacketId { session: filed.session, packet_id: filed.packet_id }
@@ -93,11 +121,51 @@ impl Row {
     }
 }
 
+impl Row {
+    /// A line for each part.
+    pub(in crate::cli) fn whole(&self) -> String {
+        let mut lines = vec![format!("{} {}", self.log, self.sequence)];
+        match &self.content {
+            Content::Message(message) => message.lines(&self.time, &mut lines),
+            _ => lines.push(self.to_string()),
+        }
+        lines.join("\n  ") + "\n"
+    }
+}
+
 impl Message {
+    fn lines(&self, time: &str, lines: &mut Vec<String>) {
+        let mut line = |name: &str, value: &str| lines.push(format!("{name:<12}{value}"));
+        if let Some(dead) = &self.dead_letter {
+            line("reason", &dead.reason);
+            let parts =
+                [("error", &dead.error), ("since", &dead.since), ("source", &dead.source), ("route", &dead.route)];
+            for (name, value) in parts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+                line(name, &escaped(value.as_bytes()));
+            }
+        }
+        line("topic", &escaped(self.topic.as_bytes()));
+        line("MQTT topic", &self.mqtt_topic.to_string());
+        line("time", time);
+        line("key", &self.key.as_ref().map_or_else(|| "none".to_owned(), Bytes::to_string));
+        for (name, value) in &self.headers {
+            let value = value.as_ref().map_or_else(String::new, |value| format!("={value}"));
+            line("header", &format!("{}{value}", escaped(name.as_bytes())));
+        }
+        match (self.payload_bytes, &self.payload) {
+            (None, _) => line("payload", "null"),
+            (Some(bytes), None) => line("payload", &format!("{bytes} bytes")),
+            (Some(bytes), Some(payload)) => line("payload", &format!("{bytes} bytes {payload}")),
+        }
+    }
+
     fn of(record: &Decoded, open: bool) -> Message {
-        let headers = record.headers.iter();
+        let marked = record.dead.and_then(|_| Marks::split(&record.headers));
+        let headers = marked.map_or(&record.headers[..], |(headers, _)| headers).iter();
+        let topic = marked.and_then(|(_, marks)| marks.topic()).map(Cow::into_owned);
         Message {
-            topic: record.kafka_topic.clone(),
+            topic: topic.unwrap_or_else(|| record.kafka_topic.clone()),
+            dead_letter: marked.map(|(_, marks)| Dead::of(marks)),
             mqtt_topic: Bytes::of(record.mqtt_topic()),
             key: record.key.as_deref().map(Bytes::of),
             headers: headers.map(|(name, value)| (String::from(&**name), open.then(|| Bytes::of(value)))).collect(),
@@ -118,7 +186,12 @@ impl fmt::Display for Bytes {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dead = match &self.content {
+            Content::Message(message) => message.dead_letter.as_ref(),
+            Content::PacketId { .. } | Content::Unknown { .. } => None,
+        };
         let state = if self.delivered { "delivered" } else { "waiting" };
+        let state = dead.map_or(state, |dead| &dead.reason);
         write!(f, "{} {} {} {state} ", self.log, self.sequence, self.time)?;
         match &self.content {
             Content::Message(message) => message.fmt(f),
@@ -130,7 +203,7 @@ impl fmt::Display for Row {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}", self.mqtt_topic, self.topic)?;
+        write!(f, "{} -> {}", self.mqtt_topic, escaped(self.topic.as_bytes()))?;
         match &self.key {
             Some(key) => write!(f, " key {key}")?,
             None => f.write_str(" no key")?,

@@ -14,20 +14,20 @@ use crate::{
     spool::{Filed, Store},
 };
 
-const LIMITS: Options =
+pub(in crate::cli) const LIMITS: Options =
     Options { max: 64 << 20, min_free: 0, segment: 1 << 20, group: 64 << 10, record: 128 << 10, shards: 1 };
 /// 2026-01-31T12:00:00Z.
-const TIME: u64 = 1_769_860_800_000;
+pub(in crate::cli) const TIME: u64 = 1_769_860_800_000;
 
 /// What is shown nowhere unless it is asked for.
-const SECRET: &str = "pay\u{1b}load";
+pub(in crate::cli) const SECRET: &str = "pay\u{1b}load";
 
 #[expect(clippy::disallowed_methods, reason = "a point to count from")]
-fn now() -> Instant {
+pub(in crate::cli) fn now() -> Instant {
     Instant::now()
 }
 
-fn record(topic: &str) -> Record {
+pub(in crate::cli) fn record(topic: &str) -> Record {
     let headers = vec![(Text::from("unit"), Payload::from_static(b"knots"))];
     Record {
         ticket: Ticket::new(0, 0, 0, 0),
@@ -37,12 +37,12 @@ fn record(topic: &str) -> Record {
         key: Some(Payload::copy_from_slice(topic.as_bytes())),
         value: Some(Payload::from_static(SECRET.as_bytes())),
         mqtt_topic: None,
-        extra: Some(Box::new(Extra { headers, time: None })),
+        extra: Some(Box::new(Extra { headers, ..Extra::default() })),
     }
 }
 
 /// Runs everything that is due, inline.
-fn turn(store: &mut Store<Real>, now: Instant) {
+pub(in crate::cli) fn turn(store: &mut Store<Real>, now: Instant) {
     while let Some(upkeep) = store.poll_upkeep(now) {
         store.handle_upkeep(now, upkeep.run()).unwrap();
     }
@@ -90,7 +90,7 @@ fn damage(folder: &TempDir, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(&path, bytes).unwrap();
 }
 
-fn host() -> Host {
+pub(in crate::cli) fn host() -> Host {
     Host { name: "quay".into(), cores: vec![0], parallelism: 1, state: "/nowhere".into() }
 }
 

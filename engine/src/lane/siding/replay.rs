@@ -86,8 +86,8 @@ impl<D: Disk> Siding<D> {
             if ended || step == Step::Pass {
                 continue;
             }
-            let Decoded { key, value, mqtt_topic, headers, .. } = decoded;
-            let extra = Some(Box::new(Extra { headers, time: Some(time) }));
+            let Decoded { key, value, mqtt_topic, headers, dead, .. } = decoded;
+            let extra = Some(Box::new(Extra { headers, time: Some(time), dead }));
             let ticket = Ticket::stored(self.log, sequence);
             let record = Record { ticket, topic, route, partition: place.1, key, value, mqtt_topic, extra };
             lane.handle_replayed(now, record);

@@ -13,8 +13,9 @@ use proptest::prelude::*;
 
 use super::super::{side::Side, *};
 use crate::{
+    dead_letter::Origin,
     kafka::{HoldReason, Report, Topics, Verdict},
-    message::{Outcome, Record, RouteId, Ticket, TopicId},
+    message::{DropReason, LogName, Outcome, Record, RouteId, Ticket, TopicId},
     mqtt::Payload,
     route::partition::partition,
     settings::{Ack, Settings},
@@ -68,6 +69,8 @@ enum State {
     Silent,
     /// It refuses for now.
     Refuses,
+    /// It refuses each record for good.
+    TooLarge,
 }
 
 impl Inside for Vec<Queue> {
@@ -98,6 +101,8 @@ struct World {
     sent: Vec<u32>,
     next: u32,
     acknowledged: BTreeSet<u32>,
+    /// What was refused and is safe as a dead letter.
+    dead: Vec<u32>,
     /// Records that the spool answers for.
     pending: i64,
     disk: Memory,
@@ -132,6 +137,7 @@ impl World {
             sent: vec![0; PARTITIONS as usize],
             next: 0,
             acknowledged: BTreeSet::new(),
+            dead: Vec::new(),
             pending: 0,
             disk,
             settings,
@@ -227,23 +233,41 @@ impl World {
                 State::Silent => continue,
                 State::Well => Verdict::Delivered,
                 State::Refuses => Verdict::Hold(HoldReason::Unavailable),
+                State::TooLarge => Verdict::Final(DropReason::TooLarge),
             };
             while let Some(record) = self.kafka[partition].inside.pop_front() {
                 let queue = &mut self.kafka[partition];
                 let order = queue.first;
                 queue.first += 1;
                 if verdict == Verdict::Delivered {
-                    queue
-                        .written
-                        .push(String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap());
+                    let number = String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
+                    if record.dead().is_some() { self.dead.push(number) } else { queue.written.push(number) }
                 }
-                let receipt = self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict });
-                if let Some(receipt) = receipt.and_then(|receipt| self.side.end(receipt)) {
-                    assert_eq!(receipt.outcome, Outcome::Delivered);
-                    assert!(self.acknowledged.insert(receipt.ticket.position()));
+                match self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict }) {
+                    Some(Settlement::Receipt(receipt)) => {
+                        if let Some(receipt) = self.side.end(receipt) {
+                            assert_eq!(receipt.outcome, Outcome::Delivered);
+                            assert!(self.acknowledged.insert(receipt.ticket.position()));
+                        }
+                    }
+                    Some(Settlement::Refused(refused)) => self.dead_letter(refused.0),
+                    None => {}
                 }
             }
         }
+    }
+
+    /// What the driver does, with a partition for the dead-letter topic.
+    fn dead_letter(&mut self, mut record: Record) {
+        assert!(record.ticket.sequence(LogName::Parked).is_some() && !self.side.has_ended(record.ticket));
+        self.side.move_away(record.ticket);
+        let (reason, topic, mqtt_topic) = (DropReason::TooLarge, "ais", &b"ais/1"[..]);
+        let extra = record.extra.get_or_insert_default();
+        extra.dead = Some(reason);
+        Origin { reason, route: None, source: None, topic, mqtt_topic, time: UNIX_EPOCH }.write(&mut extra.headers);
+        record.partition = 2;
+        record.key = Some(Payload::from(self.keys[&2].clone()));
+        self.lane.handle_record(self.now, record);
     }
 
     fn pass(&mut self, time: Duration) {
@@ -429,4 +453,29 @@ proptest! {
         world.settle();
         if restarted { world.assert_first_written_in_order() } else { world.assert_written_once_in_order() }
     }
+}
+
+/// Dead letters of a parked partition are in the lane of the others, and go through its spool when their topic is silent;
+/// what they were made of ends in the log of parked partitions, once.
+#[test]
+fn what_is_refused_of_a_parked_partition_ends_there_when_its_dead_letter_is_safe() {
+    let mut world = a_stuck_partition_is_parked(State::Refuses);
+    let before = world.side.parked.siding().backlog();
+    world.kafka[2].state = State::Silent;
+    world.kafka[1].state = State::TooLarge;
+    // The partition is tried again after a while.
+    for _ in 0..5_000 {
+        if world.side.parked.siding().backlog() < before {
+            break;
+        }
+        world.turn();
+    }
+    assert!(world.side.parked.siding().backlog() < before && world.side.siding.backlog() > 0, "the spool has them");
+    assert!(world.dead.is_empty());
+    world.settle();
+    assert!(!world.dead.is_empty());
+    let written = &world.kafka[1].written;
+    assert!((0..world.sent[1]).all(|number| written.contains(&number) != world.dead.contains(&number)), "each once");
+    assert_eq!(world.dead.len() + written.len(), world.sent[1] as usize);
+    assert_eq!(world.acknowledged.len(), world.next as usize);
 }

@@ -146,11 +146,14 @@ impl World {
             if verdict == Verdict::Delivered {
                 self.kafka[partition as usize].push(position);
             }
-            if let Some(receipt) = self.lane.handle_report(self.now, Report { record, order, verdict }) {
-                match receipt.ticket.sequence(LogName::Spool) {
-                    Some(sequence) => assert!(self.ended.insert(sequence), "{sequence} ended twice"),
-                    None => assert!(self.acknowledged.insert(receipt.ticket.position())),
-                }
+            let ticket = match self.lane.handle_report(self.now, Report { record, order, verdict }) {
+                Some(Settlement::Receipt(receipt)) => receipt.ticket,
+                Some(Settlement::Refused(refused)) => refused.0.ticket,
+                None => continue,
+            };
+            match ticket.sequence(LogName::Spool) {
+                Some(sequence) => assert!(self.ended.insert(sequence), "{sequence} ended twice"),
+                None => assert!(self.acknowledged.insert(ticket.position())),
             }
         }
     }
@@ -336,6 +339,28 @@ fn a_shadow_that_fails_is_sent_from_the_spool() {
     world.publish(10..14);
     world.settle();
     world.assert_delivered_once_in_order(14);
+}
+
+/// Replay may have read it by then: one of the two is refused in the end.
+#[test]
+fn a_shadow_that_is_refused_is_read_again_and_refused_once() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..4);
+    world.turn();
+    world.pass(SPILL_AFTER);
+    world.report(0, 1, Verdict::Final(DropReason::TooLarge));
+    assert!(world.ended.is_empty(), "the spool has it");
+    world.report(0, 1, Verdict::Delivered);
+    world.pass(LEAST);
+    world.report(1, 1, Verdict::Final(DropReason::TooLarge));
+    assert_eq!(world.ended.len(), 1);
+    world.report(1, 1, Verdict::Delivered);
+    world.pass(LINGER);
+    world.report(0, 1, Verdict::Final(DropReason::TooLarge));
+    world.report(1, 1, Verdict::Final(DropReason::TooLarge));
+    assert_eq!(world.ended.len(), 4);
+    world.settle();
+    assert_eq!(world.kafka, [[2], [3]]);
 }
 
 #[test]

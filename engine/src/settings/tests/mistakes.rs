@@ -378,6 +378,16 @@ const REST: &[Case] = &[
     ("[spool]", r#"on_full = "drop""#, r#"11: spool.on_full: "drop" is no answer to a full spool; write "block""#),
     ("[spool]", "qos0 = 0", r#"8: spool.qos0: found 0 without quotes; write "0""#),
     ("[spool]", "drain_rate = 0", "14: spool.drain_rate: 0 is out of range; write an integer from 1 to 1000000000"),
+    (
+        "[dead_letter]",
+        r#"topic = "a b""#,
+        "9: dead_letter.topic: `a b` can never be the name of a Kafka topic; use the letters a-z and A-Z, digits, `.`, `_` and `-`, at least one and at most 249, and neither `.` nor `..` alone",
+    ),
+    (
+        "[dead_letter]",
+        r#"topic = "ais""#,
+        "9: dead_letter.topic: `ais` is also the topic of a route, and its messages could not be told from dead letters; write another",
+    ),
     ("[admin]", "listen = 9464", r#"10: admin.listen: found 9464 without quotes; write "9464""#),
     (
         "[admin]",

@@ -29,7 +29,7 @@ sauce = "a"
         "1.toml:10:1: route.0.topic: is missing; write the Kafka topic, such as topic = \"ais\"",
         "1.toml:12:1: route.0.sauce: unknown key; did you mean `source`?",
         "environment FAIRLEAD__ENGINE__ACK: engine.ack: \"never\" is no kind of acknowledgement; write \"durable\" or \"spool\" or \"kafka\" or \"memory\"",
-        "--set a: a: unknown key; known here: `source`, `kafka`, `route`, `engine`, `spool`, `admin`",
+        "--set a: a: unknown key; known here: `source`, `kafka`, `route`, `engine`, `spool`, `dead_letter`, `admin`",
     ];
     assert_eq!(problems(&given.load()), expected);
 }

@@ -11,7 +11,7 @@ use serde::{
 use super::{Given, one, problems};
 use crate::settings::{
     SAMPLE,
-    file::{Admin, Create, Engine, File, Kafka, Route, Source, Spool},
+    file::{Admin, Create, DeadLetter, Engine, File, Kafka, Route, Source, Spool},
     layers,
     node::Node,
 };
@@ -55,7 +55,10 @@ fn fields<T: for<'de> Deserialize<'de>>(section: &str) -> Vec<String> {
 /// Every key that the shape of the file knows, lists without numbers.
 pub(super) fn known() -> BTreeSet<String> {
     let sections: BTreeSet<String> = fields::<File>("").into_iter().collect();
-    assert_eq!(sections, ["admin", "engine", "kafka", "route", "source", "spool"].map(str::to_owned).into());
+    assert_eq!(
+        sections,
+        ["admin", "dead_letter", "engine", "kafka", "route", "source", "spool"].map(str::to_owned).into()
+    );
     let keys = [
         fields::<Source>("source."),
         fields::<Kafka>("kafka."),
@@ -63,6 +66,7 @@ pub(super) fn known() -> BTreeSet<String> {
         fields::<Route>("route."),
         fields::<Engine>("engine."),
         fields::<Spool>("spool."),
+        fields::<DeadLetter>("dead_letter."),
         fields::<Admin>("admin."),
     ];
     keys.concat().into_iter().collect()
