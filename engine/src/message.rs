@@ -250,13 +250,15 @@ pub enum DropReason {
     Shutdown,
     /// It was synced in the spool and cannot be read any more.
     Corrupt,
+    /// Its partition took nothing for longer than `[kafka] hold_for`.
+    Held,
     /// At QoS 0, while Kafka was away and `[spool] qos0` says so.
     Qos0,
 }
 
 impl DropReason {
     /// Every reason, in the order of the metric.
-    pub const ALL: [DropReason; 9] = [
+    pub const ALL: [DropReason; 10] = [
         DropReason::NoRoute,
         DropReason::IllegalTopic,
         DropReason::TooLarge,
@@ -265,6 +267,7 @@ impl DropReason {
         DropReason::Oversized,
         DropReason::Shutdown,
         DropReason::Corrupt,
+        DropReason::Held,
         DropReason::Qos0,
     ];
 
@@ -279,6 +282,7 @@ impl DropReason {
             DropReason::Empty => "empty",
             DropReason::Oversized => "oversized",
             DropReason::Shutdown => "shutdown",
+            DropReason::Held => "held",
             DropReason::Corrupt => "corrupt",
             DropReason::Qos0 => "qos0",
         }
@@ -301,6 +305,7 @@ impl DropReason {
             DropReason::Empty => "the payload is empty",
             DropReason::Oversized => "the packet is larger than max_packet",
             DropReason::Shutdown => "it was pending at the end of the process",
+            DropReason::Held => "its partition took nothing for longer than [kafka] hold_for",
             DropReason::Corrupt => "it cannot be read any more",
             DropReason::Qos0 => "Kafka was away, and QoS 0 does not wait",
         }

@@ -25,7 +25,7 @@ use crate::{
 const MARK_AFTER: Duration = Duration::from_millis(10);
 
 /// Failed syncs in a row after which the log takes nothing more.
-const FAILURES: u32 = 3;
+pub(crate) const FAILURES: u32 = 3;
 
 /// A log: one writer, which owns it.
 #[derive(Debug)]
@@ -48,13 +48,13 @@ pub struct Log<D: Disk> {
     /// Those that hold records, the oldest first; the last one may be active.
     pub(crate) segments: VecDeque<Segment>,
     /// The active segment's file, unless it travels in a commit.
-    open: Option<Open<D>>,
+    pub(crate) open: Option<Open<D>>,
     /// Prepared to follow.
     pub(crate) ready: Option<Open<D>>,
     /// Where the active segment's next group starts, also while its file travels; `None` without an active segment.
     tail: Option<u64>,
     pub(crate) committing: bool,
-    failures: u32,
+    pub(crate) failures: u32,
     pub(crate) fenced: bool,
     /// The last attempt to prepare a segment met a limit.
     pub(crate) blocked: bool,

@@ -13,6 +13,7 @@ use crate::{
     disk::Disk,
     format::{cursor::Cursor, segment::Header},
     job::{Fate, Kept, Outcome, Task, Upkeep},
+    log::FAILURES,
     options::RESERVED,
     segment::{Condition, Open, Segment},
     spool::QUARANTINE,
@@ -305,6 +306,11 @@ impl<D: Disk> Log<D> {
             }
             Err(source) => {
                 self.blocked |= is_space(&source);
+                // Room may come back; a disk that refuses otherwise is like one that does not sync.
+                if !is_space(&source) && self.open.is_none() && !self.committing {
+                    self.failures += 1;
+                    self.fenced |= self.failures >= FAILURES;
+                }
                 match used {
                     // Still a spare, whatever its bytes are now.
                     Some(id) if source.kind() != io::ErrorKind::NotFound => self.upkeep.free.push(id),

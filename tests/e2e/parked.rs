@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fairlead_tests::{Connection, Record, metric, wire};
+use fairlead_tests::{Connection, Record, metric, wait_until, wire};
 
 use crate::scene::{LIMIT, Scene, TOPIC};
 
@@ -13,9 +13,9 @@ const LOST: i32 = 1;
 /// Its leader.
 const LEADER: i32 = 2;
 
-fn scene() -> Scene {
-    let lines = ("cpus = [0]\nack = \"durable\"", "stuck = \"1s\"");
-    let scene = Scene::with_brokers(LEADER, |config| config.engine(lines.0).kafka(lines.1));
+fn scene(kafka: &str) -> Scene {
+    let engine = "cpus = [0]\nack = \"durable\"";
+    let scene = Scene::with_brokers(LEADER, |config| config.engine(engine).kafka(&format!("stuck = \"1s\"\n{kafka}")));
     scene.create_topic();
     (0..3).for_each(|partition| scene.kafka.lead(TOPIC, partition, if partition == LOST { LEADER } else { 1 }));
     scene
@@ -60,7 +60,7 @@ fn by_sender(records: &[Record]) -> BTreeMap<String, Vec<u32>> {
 
 #[test]
 fn a_partition_without_a_leader_is_parked_and_the_others_wait_for_nothing() {
-    let mut scene = scene();
+    let mut scene = scene("");
     let mut session = scene.session();
     let (mut next, others) = park(&mut scene, &mut session);
     scene.bridge.wait_degraded("take nothing while others do", LIMIT);
@@ -84,7 +84,7 @@ fn a_partition_without_a_leader_is_parked_and_the_others_wait_for_nothing() {
 
 #[test]
 fn what_is_parked_survives_a_kill_and_comes_before_anything_newer() {
-    let mut scene = scene();
+    let mut scene = scene("");
     let mut session = scene.session();
     let (mut next, _) = park(&mut scene, &mut session);
     scene.bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, LIMIT);
@@ -109,4 +109,34 @@ fn what_is_parked_survives_a_kill_and_comes_before_anything_newer() {
         }
         assert_eq!(expected, next, "{sender} is complete");
     }
+}
+
+#[test]
+fn what_is_held_for_too_long_becomes_a_dead_letter() {
+    let mut scene = scene("hold_for = \"3s\"");
+    let mut session = scene.session();
+    let (mut next, _) = park(&mut scene, &mut session);
+    scene.bridge.wait_metric("fairlead_dead_letter_records", &[], 1.0, LIMIT);
+    let end = next + 20;
+    while next < end {
+        round(&mut session, next);
+        next += 1;
+    }
+    let sent = f64::from(next * u32::from(SENDERS));
+    // All but what is inside librdkafka, which may still be delivered.
+    let ended = |scene: &Scene| {
+        let dead = scene.bridge.metric("fairlead_dead_lettered_messages_total", &[]);
+        (dead, scene.bridge.metric(metric::DELIVERED, &[]) + dead)
+    };
+    scene.kafka.set_broker(LEADER, true);
+    wait_until(LIMIT, "everything has ended", || ended(&scene).1 >= sent);
+    let (dead, all) = ended(&scene);
+    assert!((dead > 0.0, all) == (true, sent), "{dead} dead letters, {all} of {sent}");
+    let listed = scene.bridge.command(&["dead-letter", "list"]);
+    assert!(listed.output.contains(" held "), "it is listed");
+    // What comes now goes straight again.
+    scene.bridge.wait_metric_down("fairlead_parked_partitions", &[], 0.0, LIMIT);
+    round(&mut session, next);
+    scene.bridge.wait_metric(metric::DELIVERED, &[], sent - dead + f64::from(SENDERS), LIMIT);
+    assert_eq!(scene.bridge.stop(LIMIT), 0);
 }

@@ -87,6 +87,7 @@ struct Kafka {
     create: Option<Create>,
     linger_ms: f64,
     stuck_ms: u64,
+    hold_for_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,6 +109,7 @@ impl Plan {
                 create: create.map(|create| Create { partitions: create.partitions, replication: create.replication }),
                 linger_ms: settings.kafka.linger.as_secs_f64() * 1e3,
                 stuck_ms: u64::try_from(settings.kafka.stuck.as_millis()).unwrap_or(u64::MAX),
+                hold_for_ms: settings.kafka.hold_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             },
             ack: engine.ack.name(),
             drain_ms: u64::try_from(engine.drain.as_millis()).unwrap_or(u64::MAX),

@@ -10,14 +10,14 @@ use std::{
 
 use fairlead_spool::{AppendError, State, Usage, disk::Disk};
 
-use super::{Driver, Lane, Mode, Siding, Turn, driver::end, partition::bytes};
+use super::{BATCH, Lane, Mode, Siding, partition::bytes};
 use crate::{
     dead_letter::Origin,
     kafka::{Directory, Topics},
     message::{DropReason, LogName, Outcome, Receipt, Record, RouteId, Ticket, UNPLACED},
     route::partition::partition,
     settings::Settings,
-    spool::{Done, Jobs, Store, Worker, fingerprints},
+    spool::{Done, Jobs, Store, fingerprints},
 };
 
 /// Records that wait. They count as if they were in the lane, so that its limits are theirs.
@@ -135,7 +135,7 @@ impl<D: Disk> DeadLetters<D> {
     }
 
     /// Whether the log has anything to do. Its segments are made only then.
-    fn is_filing(&self) -> bool {
+    pub(super) fn is_filing(&self) -> bool {
         self.file.as_ref().is_some_and(|file| file.store.backlog() > 0 || !file.waiting.records.is_empty())
     }
 
@@ -255,8 +255,13 @@ impl<D: Disk> DeadLetters<D> {
         self.ended.pop()
     }
 
+    /// Whether few wait, so that more may be made.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting().0 < BATCH
+    }
+
     /// Records that wait, and their bytes.
-    fn waiting(&self) -> (usize, usize) {
+    pub(super) fn waiting(&self) -> (usize, usize) {
         self.queues().fold((0, 0), |(records, bytes), queue| (records + queue.records.len(), bytes + queue.bytes))
     }
 
@@ -354,51 +359,4 @@ impl Queue {
 
 fn end_of(record: &Record, outcome: Outcome) -> Receipt {
     Receipt { ticket: record.ticket, route: record.route, outcome }
-}
-
-impl Driver {
-    /// What the shard does with dead letters.
-    #[must_use]
-    pub fn dead_letters(&self) -> &DeadLetters<fairlead_spool::disk::Real> {
-        &self.dead_letters
-    }
-
-    /// Takes a record whose Kafka topic has an illegal name. The caller has asked [`Driver::has_room`], and whether dead
-    /// letters are kept.
-    pub fn take_illegal(&mut self, now: Instant, record: Record, name: &str) {
-        self.dead_letters.handle_refused(now, record, DropReason::IllegalTopic, Some(name));
-        self.lane.set_aside(self.dead_letters.waiting());
-    }
-
-    /// A record can never be delivered. What it was made of stays in its log until the dead letter is safe. Where the lane
-    /// reads that again it may make another of it, and only one ends; where it does not, replay passes it over.
-    pub(super) fn dead_letter(&mut self, now: Instant, (record, reason): (Record, DropReason)) {
-        if let Some(side) = &mut self.side {
-            if side.has_ended(record.ticket) {
-                return;
-            }
-            if self.dead_letters.files(&record) || !record.ticket.is_read_by(LogName::Spool) {
-                side.move_away(record.ticket);
-            }
-        }
-        self.dead_letters.handle_refused(now, record, reason, None);
-    }
-
-    /// Sends and files dead letters, and tells what has ended.
-    pub(super) fn poll_dead_letters(&mut self, now: Instant, turn: &mut Turn) {
-        if self.dead_letters.is_filing() && self.dead_letter_worker.is_none() {
-            match Worker::start("dead", self.port.shard(), self.port.doorbells()) {
-                Ok(worker) => self.dead_letter_worker = Some(worker),
-                Err(error) => tracing::error!(%error, "no threads for the dead-letter log; trying again"),
-            }
-        }
-        while let Some(done) = self.dead_letter_worker.as_mut().and_then(Jobs::poll) {
-            self.dead_letters.handle_done(now, done);
-        }
-        let (siding, worker) = (self.side.as_mut().map(|side| &mut side.siding), self.dead_letter_worker.as_mut());
-        self.dead_letters.poll(now, &mut self.lane, siding, worker);
-        while let Some(receipt) = self.dead_letters.poll_ended() {
-            end(&mut self.side, &mut self.port, receipt, &mut turn.receipts);
-        }
-    }
 }

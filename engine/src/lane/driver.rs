@@ -1,26 +1,26 @@
 //! Drives one shard's lane: carries records and receipts between the rings, the lane and the producer. It decides
 //! nothing.
 
+mod dead_letters;
+mod replacement;
+
 use std::{
     sync::Arc,
-    thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use fairlead_spool::disk::Real;
-use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::{BATCH, DeadLetters, LIMIT, Lane, Mode, Parked, Settlement, Siding, side::Side, siding::spooling};
+use replacement::start_producer;
+
+use super::{BATCH, DeadLetters, Lane, Mode, Parked, Settlement, Siding, side::Side, siding::spooling};
 use crate::{
     kafka::{Event, Producer, ProducerError, Report, Topics},
-    message::{Receipt, Record, RouteId, TopicId, UNPLACED},
+    message::{DropReason, Receipt, Record, RouteId, TopicId, UNPLACED},
     ring::Port,
     settings::Settings,
     spool::{Movement, ShardLogs, Synced, Worker},
 };
-
-/// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
-const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What one turn of [`Driver::poll`] brought.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub struct Turn {
     pub ledger: Vec<(RouteId, Movement)>,
     /// Groups that the spool made durable.
     pub synced: Vec<Synced>,
+    /// Records of partitions that were blocked for too long; the driver makes dead letters of them.
+    pub(super) expired: Vec<Record>,
     /// The lane's new mode, if it changed.
     pub mode: Option<Mode>,
 }
@@ -264,7 +266,11 @@ impl Driver {
 
     fn poll_side(&mut self, now: Instant, turn: &mut Turn) {
         let (Some(side), port) = (&mut self.side, &mut self.port) else { return };
+        side.parked.set_expiring(self.dead_letters.has_room());
         side.poll(now, &mut self.lane, &mut self.producer, turn, |receipt, local| deliver(port, receipt, local));
+        for record in std::mem::take(&mut turn.expired) {
+            self.dead_letter(now, (record, DropReason::Held));
+        }
     }
 
     /// See [`Lane::take_hold_time`].
@@ -336,25 +342,6 @@ impl Driver {
             None => {}
         }
     }
-
-    /// Puts a new producer in the place of one that failed; tried again after [`REPLACE_PAUSE`] when it cannot start.
-    fn replace(&mut self, now: Instant) -> bool {
-        match start_producer(&self.settings, &self.topics, &self.port) {
-            Ok(producer) => {
-                let failed = std::mem::replace(&mut self.producer, producer);
-                self.fatal = false;
-                self.replace_at = None;
-                // Destroying waits for librdkafka's threads, which an executor must not.
-                drop(thread::spawn(move || drop(failed)));
-                true
-            }
-            Err(error) => {
-                self.replace_at = Some(now + REPLACE_PAUSE);
-                tracing::error!(%error, "no new producer after a fatal error; trying again");
-                false
-            }
-        }
-    }
 }
 
 type Beside = Option<Side<Real, Worker<Real>>>;
@@ -381,51 +368,5 @@ fn deliver(port: &mut Port, receipt: Receipt, local: &mut Vec<Receipt>) {
         local.push(receipt);
     } else {
         port.send_receipt(receipt);
-    }
-}
-
-/// librdkafka's threads inherit the affinity of the thread that starts the producer.
-fn start_producer(settings: &Arc<Settings>, topics: &Arc<Topics>, port: &Port) -> Result<Producer, ProducerError> {
-    let (settings, topics, doorbells, shard) =
-        (settings.clone(), topics.clone(), port.doorbells().clone(), port.shard());
-    let start = move || {
-        if let Some(cpus) = &settings.engine.kafka_cpus {
-            let mut set = CpuSet::new();
-            cpus.iter().for_each(|cpu| set.set(*cpu));
-            if let Err(error) = sched_setaffinity(None, &set) {
-                tracing::warn!(?cpus, %error, "librdkafka's threads stay on the shard's core");
-            }
-        }
-        Producer::new(&settings, LIMIT, topics, doorbells, shard)
-    };
-    thread::spawn(start).join().expect("starting a producer does not panic")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ring::Mesh, settings::Secret, shard::clock};
-
-    #[test]
-    fn a_replacement_that_cannot_start_is_tried_again_after_a_pause() {
-        let settings = Arc::new(Settings::minimal("127.0.0.1:1"));
-        let port = Mesh::new(1).into_ports().remove(0);
-        let start = (clock::now(), clock::wall());
-        let mut driver = Driver::new(settings.clone(), Arc::new(Topics::default()), port, None, start).unwrap();
-        let mut refused = (*settings).clone();
-        refused.kafka.properties.push(("no.such.property".to_owned(), Secret::new("1".to_owned())));
-        driver.settings = Arc::new(refused);
-        driver.fatal = true;
-        let (now, mut turn) = (clock::now(), Turn::default());
-        assert_eq!(driver.poll_timeout(), None, "reports ring");
-        driver.poll(now, &mut turn);
-        assert!(!turn.replaced);
-        assert_eq!(driver.poll_timeout(), Some(now + REPLACE_PAUSE));
-        driver.settings = settings;
-        driver.poll(now + REPLACE_PAUSE / 2, &mut turn);
-        assert!(!turn.replaced, "each attempt costs a thread: not at every wake");
-        driver.poll(now + REPLACE_PAUSE, &mut turn);
-        assert!(turn.replaced);
-        assert_eq!(driver.poll_timeout(), None);
     }
 }

@@ -143,6 +143,11 @@ impl<D: Disk> Parked<D> {
         Some(settlement)
     }
 
+    /// Whether dead letters may be made of records of partitions that were blocked for too long.
+    pub(super) fn set_expiring(&mut self, expires: bool) {
+        self.siding.set_expiring(expires);
+    }
+
     /// A record goes elsewhere: [`Siding::move_away`].
     pub(super) fn move_away(&mut self, ticket: Ticket) {
         self.siding.move_away(ticket);

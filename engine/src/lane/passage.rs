@@ -2,11 +2,11 @@
 //! over, so that it never stands in the way of another; when it is free again, replay goes back for what it passed.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    time::Instant,
+    collections::{HashMap, HashSet, hash_map::Entry},
+    time::{Duration, Instant},
 };
 
-use super::{Lane, mode::OLDEST};
+use super::{Inside, Lane, mode::OLDEST, partition::Partition};
 use crate::message::{LogName, TopicId};
 
 /// Records of one partition that the lane of parked partitions holds at most.
@@ -22,8 +22,10 @@ pub(super) enum Step {
     Take,
     /// The lane had it before, or it is read again later.
     Pass,
-    /// It goes to the lane when there is room.
+    /// It goes to the lane, or to the dead letters, when there is room.
     Wait,
+    /// Its partition was blocked for too long: it becomes a dead letter.
+    Expire,
 }
 
 /// What is known of one partition.
@@ -35,6 +37,8 @@ struct Place {
     next: u64,
     /// Its records are passed over.
     passed: bool,
+    /// It was blocked for too long: all but these, which are inside librdkafka, become dead letters.
+    expired: Option<HashSet<u64>>,
 }
 
 /// The partitions that are parked; at most as many as there are.
@@ -43,12 +47,14 @@ pub(super) struct Passage {
     places: HashMap<Key, Place>,
     /// Whether the log was read through once, so that every parked partition is known.
     pub(super) complete: bool,
+    /// Whether more dead letters may be made now.
+    pub(super) expires: bool,
 }
 
 impl Passage {
     /// `complete` says that the log is empty.
     pub(super) fn new(complete: bool) -> Passage {
-        Passage { places: HashMap::new(), complete }
+        Passage { places: HashMap::new(), complete, expires: true }
     }
 
     /// Whether the partition is parked.
@@ -89,7 +95,17 @@ impl Passage {
             place.records += 1;
             return Step::Pass;
         }
-        if sequence < place.next || place.passed {
+        if sequence < place.next {
+            return Step::Pass;
+        }
+        if let Some(inside) = &place.expired {
+            return match inside.contains(&sequence) {
+                true => Step::Pass,
+                false if self.expires => Step::Expire,
+                false => Step::Wait,
+            };
+        }
+        if place.passed {
             return Step::Pass;
         }
         if lane.is_blocked(now, key) {
@@ -102,6 +118,31 @@ impl Passage {
     /// The lane has the record.
     pub(super) fn taken(&mut self, key: Key, sequence: u64) {
         self.places.entry(key).or_default().next = sequence + 1;
+    }
+
+    /// The record became a dead letter.
+    pub(super) fn expired(&mut self, key: Key, sequence: u64) {
+        self.taken(key, sequence);
+        self.end(key);
+    }
+
+    /// Gives up partitions that have been blocked for so long, but for what is inside librdkafka. Whether replay has to
+    /// go back for one.
+    pub(super) fn expire(&mut self, now: Instant, hold_for: Duration, lane: &Lane, inside: &impl Inside) -> bool {
+        let mut back = false;
+        for (&(topic, partition), place) in &mut self.places {
+            let since = lane.place((topic, partition)).and_then(Partition::blocked_since);
+            let over = since.is_some_and(|since| now >= since + hold_for);
+            if over && place.expired.is_none() {
+                let orders = inside.orders(topic, partition);
+                let inside = orders.filter_map(|order| inside.record(topic, partition, order));
+                place.expired = Some(inside.filter_map(|record| record.ticket.sequence(LogName::Parked)).collect());
+                back = true;
+            } else if !over {
+                place.expired = None;
+            }
+        }
+        back
     }
 
     /// Lets the lane forget what it holds of partitions that are blocked. Whether replay has to go back for one that is

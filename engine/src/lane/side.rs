@@ -133,6 +133,7 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         }
         self.parked.take_stuck(now, lane, inside, |ticket| self.siding.move_away(ticket));
         self.parked.poll(now, inside, jobs, movements);
+        turn.expired.append(&mut movements.expired);
         turn.ledger.append(&mut movements.ledger);
         turn.synced.append(&mut movements.synced);
         let mut receipts = std::mem::take(&mut movements.receipts);

@@ -6,7 +6,7 @@ mod replay;
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use fairlead_spool::{AppendError, Log, Recovery, Usage, disk::Disk};
@@ -41,6 +41,8 @@ pub struct Movements {
     pub ledger: Vec<(RouteId, Movement)>,
     /// Groups that were made durable.
     pub synced: Vec<Synced>,
+    /// Records of partitions that were blocked for too long.
+    pub expired: Vec<Record>,
 }
 
 /// One shard's spool, and the way to it and back.
@@ -67,6 +69,8 @@ pub struct Siding<D: Disk> {
     /// `drain_rate`, and when replay goes on that it keeps waiting.
     pace: Option<Pace>,
     resumes_at: Option<Instant>,
+    /// `hold_for`
+    hold_for: Option<Duration>,
     /// A read failed: when it is tried again.
     read_at: Option<Instant>,
     /// Kafka topics whose first records came before their partitions were known; at most as many as there are topics.
@@ -112,6 +116,7 @@ impl<D: Disk> Siding<D> {
             clock,
             pace: rate.map(|rate| Pace::new(clock.0, rate)),
             resumes_at: None,
+            hold_for: settings.kafka.hold_for,
             read_at: None,
             kept: Vec::new(),
             full: 0,
@@ -226,6 +231,11 @@ impl<D: Disk> Siding<D> {
         self.moved.extend(ticket.sequence(self.log));
     }
 
+    /// Whether more records of partitions that were blocked for too long may be taken now.
+    pub(super) fn set_expiring(&mut self, expires: bool) {
+        self.passage.iter_mut().for_each(|passage| passage.expires = expires);
+    }
+
     /// The parked partitions, where this is their log.
     pub(super) fn passage(&self) -> Option<&Passage> {
         self.passage.as_ref()
@@ -276,7 +286,7 @@ impl<D: Disk> Siding<D> {
             }
             moves.receipts.push(receipt);
         }
-        self.poll_passage(now, lane);
+        self.poll_passage(now, lane, inside);
         let waits = self.log == LogName::Spool && lane.waits;
         if !waits {
             self.replay(now, lane, jobs, moves);

@@ -139,10 +139,10 @@ impl Scrape {
                 write_counter(&mut family, &[("route", route)], reading(account))?;
             }
         }
-        let help = "Messages given up, by reason.";
+        let help = "Messages given up, by reason; a series begins with the first one.";
         let mut dropped = encoder.encode_descriptor("dropped_messages", help, None, MetricType::Counter)?;
         for (route, account) in routes {
-            for (reason, n) in DropReason::ALL.iter().zip(account.dropped) {
+            for (reason, n) in DropReason::ALL.iter().zip(account.dropped).filter(|(_, n)| *n > 0) {
                 write_counter(&mut dropped, &[("route", route), ("reason", reason.label())], n)?;
             }
         }

@@ -109,6 +109,7 @@ pub(super) struct Kafka {
     pub(super) create: Setting<Create>,
     pub(super) linger: Setting<Span<0, 100>>,
     pub(super) stuck: Setting<Span<SECOND, HOUR>>,
+    pub(super) hold_for: Setting<Span<SECOND, { 30 * 24 * HOUR }>>,
 }
 
 /// `create` of `[kafka]`

@@ -350,6 +350,8 @@ pub struct Kafka {
     pub linger: Duration,
     /// How long a partition may be blocked, while others are not, before its records are put aside.
     pub stuck: Duration,
+    /// How long such a partition may be blocked before its records become dead letters; `None` is for ever.
+    pub hold_for: Option<Duration>,
 }
 
 /// When PUBACK or PUBREC leaves.
@@ -455,6 +457,7 @@ impl Settings {
                 create: None,
                 linger: Duration::from_millis(1),
                 stuck: Duration::from_secs(30),
+                hold_for: None,
             },
             engine: Engine {
                 cpus: vec![0],

@@ -132,7 +132,11 @@ fn kafka(table: &Setting<file::Kafka>, resolver: &Resolver<'_>) -> Option<Kafka>
         false => create(&kafka.create, resolver).map(Some),
     };
     let (linger, stuck) = (kafka.linger.get()?.0, kafka.stuck.get()?.0);
-    Some(Kafka { brokers: brokers?, properties, create: create?, linger, stuck })
+    let hold_for = match kafka.hold_for.is_absent() {
+        true => None,
+        false => Some(kafka.hold_for.get()?.0),
+    };
+    Some(Kafka { brokers: brokers?, properties, create: create?, linger, stuck, hold_for })
 }
 
 /// librdkafka's own opinion, which quotes the value.

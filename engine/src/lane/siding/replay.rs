@@ -6,7 +6,7 @@ use fairlead_spool::{Batch, ReadError, disk::Disk};
 
 use super::{Movements, Siding};
 use crate::{
-    lane::{Lane, passage::Step},
+    lane::{Inside, Lane, passage::Step},
     message::{DropReason, Extra, Outcome, Record, RouteId, Ticket},
     route::partition::partition,
     spool::{Decoded, Jobs, Movement, Replayed},
@@ -17,7 +17,7 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 
 impl<D: Disk> Siding<D> {
     /// Follows what is parked.
-    pub(super) fn poll_passage(&mut self, now: Instant, lane: &mut Lane) {
+    pub(super) fn poll_passage(&mut self, now: Instant, lane: &mut Lane, inside: &impl Inside) {
         let Some(passage) = &mut self.passage else { return };
         let read = self.store.unread() == 0 && self.replayed.is_empty();
         let completed = !passage.complete && read;
@@ -25,7 +25,8 @@ impl<D: Disk> Siding<D> {
         if self.store.backlog() == 0 && lane.is_empty() {
             passage.clear();
         }
-        if completed || passage.poll(now, lane) {
+        let expired = self.hold_for.is_some_and(|hold_for| passage.expire(now, hold_for, lane, inside));
+        if passage.poll(now, lane) || completed || expired {
             self.rewind();
         }
     }
@@ -90,6 +91,11 @@ impl<D: Disk> Siding<D> {
             let extra = Some(Box::new(Extra { headers, time: Some(time), dead }));
             let ticket = Ticket::stored(self.log, sequence);
             let record = Record { ticket, topic, route, partition: place.1, key, value, mqtt_topic, extra };
+            if let (Some(passage), Step::Expire) = (&mut self.passage, step) {
+                passage.expired(place, sequence);
+                moves.expired.push(record);
+                continue;
+            }
             lane.handle_replayed(now, record);
             if let Some(passage) = &mut self.passage {
                 passage.taken(place, sequence);

@@ -2,10 +2,9 @@
 //!
 //! The first connection of the process asks for every filter that is not remembered as granted; a session that goes
 //! on keeps what was granted; a lost one, one at another broker, or one that may have been lost behind a CONNECT without
-//! an answer, asks for all again. Filters that were refused, or
-//! granted at less than the QoS asked for, are asked for again with growing pauses, on the living connection: the
-//! other filters need not suffer. Retired filters are given up last, once what may replace them is granted, so that
-//! nothing falls between.
+//! an answer, asks for all again. Filters that were refused, or granted at less than the QoS asked for, are asked for again
+//! with growing pauses, on the living connection: the other filters need not suffer. Retired filters are given up last,
+//! once what may replace them is granted, so that nothing falls between.
 //!
 //! Filters with a Subscription Identifier are asked for one after the other, in the order of the routes: the identifier
 //! promises that those in front are granted ([`crate::route::cover`]). Behind one that is refused they are asked for

@@ -263,6 +263,11 @@ const KAFKA: &[Case] = &[
     ),
     ("[kafka]", "create = true", "10: kafka.create: found true; write a table, such as `[kafka.create]`"),
     ("[kafka]", "linger = 1", r#"10: kafka.linger: the time 1 has no unit; write "1s", or a time such as "7d""#),
+    (
+        "[kafka]",
+        r#"hold_for = "10ms""#,
+        r#"12: kafka.hold_for: "10ms" is out of range; write a time from 1s to 30days"#,
+    ),
     ("[kafka]", r#"stuck = "10ms""#, r#"9: kafka.stuck: "10ms" is out of range; write a time from 1s to 1h"#),
     ("[kafka]", r#"linger = "101ms""#, r#"10: kafka.linger: "101ms" is out of range; write a time from 0s to 100ms"#),
 ];
