@@ -35,9 +35,9 @@ pub struct Log<D: Disk> {
     pub(crate) folder: PathBuf,
     pub(crate) ledger: Arc<Ledger>,
     /// Takes what is appended.
-    filling: Group,
+    pub(crate) filling: Group,
     /// Was not made durable and is written again, before anything else.
-    retry: Option<Group>,
+    pub(crate) retry: Option<Group>,
     /// The buffer of the group that was durable last.
     idle: Group,
     appended: Sequence,

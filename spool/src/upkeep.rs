@@ -306,8 +306,9 @@ impl<D: Disk> Log<D> {
             }
             Err(source) => {
                 self.blocked |= is_space(&source);
-                // Room may come back; a disk that refuses otherwise is like one that does not sync.
-                if !is_space(&source) && self.open.is_none() && !self.committing {
+                // Room may come back; a disk that refuses otherwise while records wait is like one that does not sync.
+                let waits = self.retry.is_some() || !self.filling.is_empty();
+                if waits && !is_space(&source) && self.open.is_none() && !self.committing {
                     self.failures += 1;
                     self.fenced |= self.failures >= FAILURES;
                 }

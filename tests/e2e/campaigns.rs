@@ -1,5 +1,4 @@
-//! A few short runs of each campaign that needs no root, with a new seed each time. A red run prints the command that
-//! repeats it.
+//! A few short runs of each campaign, with a new seed each time. A red run prints the command that repeats it.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ fn campaign(name: &str, runs: &str) {
     let seed = std::env::var("FAIRLEAD_SEED").unwrap_or_else(|_| rand::random::<u64>().to_string());
     let folder = Scratch::new("campaign");
     let mut command = Process::command(env!("CARGO_BIN_EXE_fairlead-campaign"));
-    command.args([name, "--runs", runs, "--seed", &seed, "--ack", "kafka", "--short", "--no-journal"]);
+    command.args([name, "--runs", runs, "--seed", &seed, "--ack", "durable", "--short", "--no-journal"]);
     let mut process = Process::spawn(name, command, &folder.path().join("log"));
     let code = process.wait(LIMIT);
     let log = process.log();
@@ -40,4 +39,18 @@ fn campaign_kafka_is_green() {
 #[ignore = "real brokers: tests/run"]
 fn campaign_mqtt_is_green() {
     campaign("mqtt", "7");
+}
+
+/// Mounts file systems: fails without root.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn campaign_power_is_green() {
+    campaign("power", "3");
+}
+
+/// Mounts file systems: fails without root.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn campaign_disk_is_green() {
+    campaign("disk", "4");
 }

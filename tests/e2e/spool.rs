@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use fairlead_tests::{Client, Config, Fairlead, Kafka, Loadgen, Mosquitto, Record, during, metric, pause, wait_until};
+use fairlead_tests::{
+    Client, Config, Fairlead, Kafka, Loadgen, Mosquitto, Record, during, metric, now, pause, wait_until,
+};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
@@ -37,27 +39,41 @@ fn segments_are_ready_before_the_first_connection() {
     }
 }
 
-/// The flood goes on at its rate while Kafka is frozen for eight seconds and restarted once.
+/// A number from the environment, for a longer or faster run than the usual one.
+fn asked(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
+}
+
+/// The flood goes on at its rate while Kafka is frozen for `FAIRLEAD_FREEZE` seconds and restarted once.
 fn outage(ack: &str) {
+    let (frozen, rate) = (asked("FAIRLEAD_FREEZE", 8), asked("FAIRLEAD_RATE", 30_000));
+    let limit = FLOOD + Duration::from_secs(frozen);
     let mut kafka = Kafka::start();
     kafka.create_topic("ais", 9, &[]);
-    let mut firehose = Loadgen::firehose(&["--seconds", "25", "--drain", "60", "--rate", "30000", "--window", "8192"]);
+    let (seconds, rate_text) = ((frozen + frozen / 2 + 15).to_string(), rate.to_string());
+    let flood = ["--seconds", &seconds, "--drain", "60", "--rate", &rate_text, "--window", "8192"];
+    let mut firehose = Loadgen::firehose(&flood);
     let mut bridge = Fairlead::start(&config_with(firehose.url(), &kafka, "ais", ack));
     bridge.wait_metric(metric::DELIVERED, &[], 60_000.0, LIMIT);
     let before = bridge.process().rss_anon();
     kafka.freeze();
     let (mut most, received) = (0, bridge.metric(metric::RECEIVED, &[]));
-    during(Duration::from_secs(8), || most = most.max(bridge.process().rss_anon()));
+    during(Duration::from_secs(frozen), || most = most.max(bridge.process().rss_anon()));
     let flowed = bridge.metric(metric::RECEIVED, &[]) - received;
     println!("while frozen: {flowed} messages, memory {} MiB before, {} MiB at most", before >> 20, most >> 20);
-    assert!(flowed > 100_000.0, "the broker is drained while Kafka is frozen");
+    assert!(flowed > 0.4 * (rate * frozen) as f64, "the broker is drained while Kafka is frozen");
+    let (records, bytes) = (bridge.metric("fairlead_spool_records", &[]), bridge.metric("fairlead_spool_bytes", &[]));
+    println!("in the spool: {records} records, {:.0} bytes each", bytes / records);
     kafka.thaw();
-    wait_until(LIMIT, "the lane is direct again", || bridge.metric("fairlead_lane_mode", &[]) == 0.0);
+    let (start, delivered) = (now(), bridge.metric(metric::DELIVERED, &[]));
+    wait_until(limit, "the lane is direct again", || bridge.metric("fairlead_lane_mode", &[]) == 0.0);
+    let drained = bridge.metric(metric::DELIVERED, &[]) - delivered;
+    println!("drained {drained} messages at {:.0} a second", drained / (now() - start).as_secs_f64());
     kafka.kill();
     kafka.restart();
-    let result = firehose.succeed(FLOOD);
+    let result = firehose.succeed(limit);
     assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
-    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), FLOOD);
+    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), limit);
     assert_eq!(bridge.stop(LIMIT), 0);
     firehose.verify(&kafka, "ais", 0);
     assert_eq!(kafka.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate without a crash");

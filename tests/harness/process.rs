@@ -128,11 +128,20 @@ impl Process {
     /// When it is not running.
     #[must_use]
     pub fn cpu(&self) -> Duration {
-        let stat = self.proc("stat");
-        // Fields 14 and 15 (proc_pid_stat(5)); the name, field 2, may hold spaces and ends with the last bracket.
-        let (_, fields) = stat.rsplit_once(") ").expect("the name in /proc/PID/stat");
-        let ticks: u32 = fields.split(' ').skip(11).take(2).map(|t| t.parse::<u32>().expect("ticks")).sum();
-        TICK * ticks
+        cpu_of(&self.proc("stat"))
+    }
+
+    /// CPU time of its threads that live, without those whose name starts like this.
+    ///
+    /// # Panics
+    ///
+    /// When it is not running.
+    #[must_use]
+    pub fn cpu_without(&self, name: &str) -> Duration {
+        let threads = fs::read_dir(self.proc_path("task")).expect("/proc/PID/task").flatten();
+        // A thread may end meanwhile.
+        let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        stats.filter(|stat| !stat.contains(&format!("({name}"))).map(|stat| cpu_of(&stat)).sum()
     }
 
     /// Threads it has now.
@@ -201,4 +210,12 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     let (answer, child) = mpsc::sync_channel(1);
     orders.send((command, answer)).expect("the spawning thread lives");
     child.recv().expect("the spawning thread answers")
+}
+
+/// User and system time of a process or thread.
+fn cpu_of(stat: &str) -> Duration {
+    // Fields 14 and 15 (proc_pid_stat(5)); the name, field 2, may hold spaces and ends with the last bracket.
+    let (_, fields) = stat.rsplit_once(") ").expect("the name in /proc/PID/stat");
+    let ticks: u32 = fields.split(' ').skip(11).take(2).map(|t| t.parse::<u32>().expect("ticks")).sum();
+    TICK * ticks
 }

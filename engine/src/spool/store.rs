@@ -293,10 +293,11 @@ impl<D: Disk> Store<D> {
         self.log.request_cursor();
     }
 
-    /// Whether the durable cursor says all that is known.
+    /// Whether the durable cursor says all that is known, or nobody waits and the disk has failed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.waiting.is_empty() && self.log.delivered() + 1 >= self.progress.base()
+        let fenced = self.log.is_fenced() && self.unreceipted() == 0;
+        fenced || (self.waiting.is_empty() && self.log.delivered() + 1 >= self.progress.base())
     }
 
     /// Whether nothing more is taken until the next start, because the disk failed.
