@@ -8,7 +8,7 @@ jars=$PWD/tests/.servers/kafka
 folder=$(mktemp -d "${TMPDIR:-/tmp}/fairlead-perf.XXXXXX")
 trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$folder"' EXIT
 free_port() { comm -23 <(seq 20000 29999) <(ss -Htan | awk '{ sub(/.*:/, "", $4); print $4 }' | sort -u) | shuf -n 1; }
-kafka=$(free_port) controller=$(free_port) mqtt=$(free_port)
+kafka=$(free_port) controller=$(free_port) mqtt=$(free_port) admin=$(free_port)
 
 cat > "$folder/server.properties" <<END
 process.roles=broker,controller
@@ -28,6 +28,9 @@ java -Xmx1g -cp "$jars/*" kafka.Kafka "$folder/server.properties" >"$folder/kafk
 echo $! >"$folder/kafka.pid"
 until (exec 9<>"/dev/tcp/127.0.0.1/$kafka") 2>/dev/null; do sleep 0.2; done
 
+# The Kafka topic of the next runs; the first of them creates it.
+topic=fire
+
 # run ID WINDOW MESSAGES RATE ACK: writes $folder/result.json, and the generator's line into $folder/fire.log. Processes with
 # the same ACK share a state folder, so that the spool's first segments are made once.
 run() {
@@ -42,13 +45,13 @@ brokers = "127.0.0.1:$kafka"
 create = { partitions = 9, replication = 1 }
 [[route]]
 from = "#"
-topic = "fire"
+topic = "$topic"
 [engine]
 cpus = [0]
 ack = "$ack"
 state = "$folder/state-$ack"
 [admin]
-listen = "off"
+listen = "127.0.0.1:$admin"
 END
     target/release/fairlead-loadgen firehose --listen "127.0.0.1:$mqtt" --messages "$messages" --window "$window" \
         --rate "$rate" --pid "@$folder/bridge.pid" --sample-pids "kafka=@$folder/kafka.pid" \
@@ -59,12 +62,16 @@ END
     bridge=$!
     echo $bridge >"$folder/bridge.pid"
     wait $fire
+    # What the spool has acknowledged is still on its way.
+    until curl -sf "http://127.0.0.1:$admin/metrics" | awk '/^fairlead_pending_messages/ { sum += $2 } END { exit sum > 0 }'; do
+        sleep 0.2
+    done
     kill -TERM $bridge
     wait $bridge
 }
 
 # verify ID: everything that run ID sent is in Kafka, once and in order.
 verify() {
-    target/release/fairlead-loadgen verify --brokers "127.0.0.1:$kafka" --topic fire --run-id "$1" \
+    target/release/fairlead-loadgen verify --brokers "127.0.0.1:$kafka" --topic "$topic" --run-id "$1" \
         --expect "$folder/result.json" >"$folder/verify.log" 2>&1 || { cat "$folder/verify.log"; exit 1; }
 }
