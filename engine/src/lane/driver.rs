@@ -125,7 +125,7 @@ impl Driver {
         (self.handed_over, self.batches)
     }
 
-    /// How often the lane took no record because it was at [`LIMIT`].
+    /// How often the lane took no record because it was at [`LIMIT`](crate::lane::LIMIT).
     #[must_use]
     pub fn full(&self) -> u64 {
         self.full
