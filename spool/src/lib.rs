@@ -107,8 +107,9 @@
 //! # Failures
 //!
 //! After a failed sync a segment is *fenced*: never written, synced or recycled again; its group is written into the next
-//! one. Three failures in a row, of syncs or of a segment to write into, or files that are gone, fence the log. A segment is freed in this order: delivered → cursor
-//! durable → renamed to a spare → folder synced → new header with generation + 1 durable → renamed → folder synced.
+//! one. Three failures in a row, of syncs or of a segment to write into, or files that are gone, fence the log. A segment is
+//! freed in this order: delivered → cursor durable → renamed to a spare → folder synced → new header with generation + 1
+//! durable → renamed → folder synced.
 //! Space is asked for only when a file is made; without any the log is full, and everything else goes on.
 //!
 //! The map of the active segment is the only one. A commit looks at the file's length before it stores; a file that is

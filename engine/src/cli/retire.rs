@@ -6,11 +6,10 @@ use clap::Args;
 
 use super::{
     Configuration, Exit, print,
-    run::{Signals, exit_of, verdict},
+    run::{Signals, exit_of, prepare, verdict},
 };
 use crate::{
     bridge::{Bridge, Options, Summary},
-    logging,
     metrics::{SessionState, SessionStatus},
     settings::{Ack, Host, Route, SessionPlan, Settings, Source},
     shard::clock,
@@ -113,23 +112,9 @@ fn settings_of(
 }
 
 fn retire(settings: Settings, client_id: &str) -> Exit {
-    let logging = match logging::init(clock::now) {
-        Ok(logging) => logging,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return Exit::Config;
-        }
-    };
-    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
-        let signals = runtime.block_on(async { Signals::new() })?;
-        Ok((runtime, signals))
-    });
-    let (runtime, signals) = match signals {
-        Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("error: signals cannot be handled: {error}; raise the limit on open files (ulimit -n)");
-            return Exit::Config;
-        }
+    let (logging, runtime, signals) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(exit) => return exit,
     };
     let bridge = match Bridge::start(settings, Options { fail_fast: true }, logging.stats()) {
         Ok(bridge) => bridge,

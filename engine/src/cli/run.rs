@@ -3,7 +3,10 @@
 use std::{io, process};
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::{Configuration, Exit, print};
 use crate::{
@@ -38,24 +41,27 @@ impl Run {
     }
 }
 
-fn bridge(settings: Settings, options: Options) -> Exit {
-    let logging = match logging::init(clock::now) {
-        Ok(logging) => logging,
-        Err(error) => {
-            eprintln!("error: {error}");
-            return Exit::Config;
-        }
+/// What a bridge needs around it: the log, and a runtime that hears signals.
+pub(super) fn prepare() -> Result<(logging::Logging, Runtime, Signals), Exit> {
+    let fail = |text: String| {
+        eprintln!("error: {text}");
+        Exit::Config
     };
-    let signals = tokio::runtime::Builder::new_current_thread().enable_io().build().and_then(|runtime| {
+    let logging = logging::init(clock::now).map_err(|error| fail(error.to_string()))?;
+    let signals = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
         let signals = runtime.block_on(async { Signals::new() })?;
         Ok((runtime, signals))
     });
-    let (runtime, mut signals) = match signals {
-        Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("error: signals cannot be handled: {error}; raise the limit on open files (ulimit -n)");
-            return Exit::Config;
-        }
+    let (runtime, signals) = signals.map_err(|error| {
+        fail(format!("signals cannot be handled: {error}; raise the limit on open files (ulimit -n)"))
+    })?;
+    Ok((logging, runtime, signals))
+}
+
+fn bridge(settings: Settings, options: Options) -> Exit {
+    let (logging, runtime, mut signals) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(exit) => return exit,
     };
     let bridge = match Bridge::start(settings, options, logging.stats()) {
         Ok(bridge) => bridge,

@@ -13,7 +13,7 @@ use fairlead_spool::disk::Real;
 
 use replacement::start_producer;
 
-use super::{BATCH, DeadLetters, Lane, Mode, Parked, Settlement, Siding, side::Side, siding::spooling};
+use super::{BATCH, DeadLetters, Lane, Mode, Parked, Ready, Settlement, Siding, side::Side, siding::spooling};
 use crate::{
     kafka::{Event, Producer, ProducerError, Report, Topics},
     message::{DropReason, Receipt, Record, RouteId, TopicId, UNPLACED},
@@ -81,7 +81,10 @@ impl Driver {
         let (logs, dead_letters) = logs.map(|logs| (logs.side, logs.dead_letters)).unzip();
         let side = match logs {
             Some(logs) => {
-                let jobs = start("spool").and_then(|spool| Ok([spool, start("parked")?, start("older")?]));
+                let jobs = start("spool").and_then(|spool| {
+                    let older = (!logs.older.logs.is_empty()).then(|| start("older")).transpose()?;
+                    Ok((spool, start("parked")?, older))
+                });
                 let jobs = jobs.map_err(|error| ProducerError::Start(error.to_string()))?;
                 Some(Side::new(&settings, &topics, logs, jobs, clock))
             }
@@ -286,14 +289,13 @@ impl Driver {
     fn send(&mut self, now: Instant, turn: &mut Turn) {
         let mut refused = Vec::new();
         while let Some(ready) = self.lane.poll_ready(now) {
-            let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
+            let (topic, partition) = (ready.topic, ready.partition);
             if let Some(side) = self.side.as_mut().filter(|side| side.parked.contains(topic, partition)) {
                 let (count, bytes) = side.take_records(now, ready);
                 self.lane.handle_parked(count, bytes);
                 continue;
             }
-            self.producer.produce(topic, partition, ready.records, ready.most, |report| refused.push(report));
-            let count = before - ready.records.len();
+            let count = hand_over(&mut self.producer, ready, &mut refused);
             self.lane.handle_produced(now, topic, partition, count);
             self.handed_over += count as u64;
             self.batches += 1;
@@ -305,9 +307,8 @@ impl Driver {
         let Some(side) = &mut self.side else { return };
         let mut refused = Vec::new();
         while let Some(ready) = side.parked.poll_ready(now) {
-            let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
-            self.producer.produce(topic, partition, ready.records, ready.most, |report| refused.push(report));
-            let count = before - ready.records.len();
+            let (topic, partition) = (ready.topic, ready.partition);
+            let count = hand_over(&mut self.producer, ready, &mut refused);
             side.parked.handle_produced(now, topic, partition, count);
             self.handed_over += count as u64;
             self.batches += 1;
@@ -345,6 +346,14 @@ impl Driver {
 }
 
 type Beside = Option<Side<Real, Worker<Real>>>;
+
+/// Gives the producer what is ready. Returns how many records it took.
+fn hand_over(producer: &mut Producer, ready: Ready<'_>, refused: &mut Vec<Report>) -> usize {
+    let Ready { topic, partition, records, most } = ready;
+    let before = records.len();
+    producer.produce(topic, partition, records, most, |report| refused.push(report));
+    before - records.len()
+}
 
 /// A delivery report.
 fn settle(now: Instant, lane: &mut Lane, side: &mut Beside, report: Report) -> Option<Settlement> {

@@ -24,13 +24,23 @@ struct Desk<J> {
     movements: Movements,
 }
 
+impl Movements {
+    /// Tells the turn all but the receipts.
+    fn tell(&mut self, turn: &mut Turn) {
+        turn.expired.append(&mut self.expired);
+        turn.ledger.append(&mut self.ledger);
+        turn.synced.append(&mut self.synced);
+    }
+}
+
 /// One shard's spool and parked partitions.
 #[derive(Debug)]
 pub(super) struct Side<D: Disk, J> {
     // Those who run the jobs before the logs, because their end waits for what is under way.
     desk: Desk<J>,
     parked_desk: Desk<J>,
-    older_desk: Desk<J>,
+    /// Where there is an older log.
+    older_desk: Option<Desk<J>>,
     pub(super) siding: Siding<D>,
     pub(super) parked: Parked<D>,
     /// Logs of older generations, with their number.
@@ -46,18 +56,18 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         settings: &Settings,
         topics: &Arc<Topics>,
         logs: Logs<D>,
-        jobs: [J; 3],
+        (jobs, parked_jobs, older_jobs): (J, J, Option<J>),
         clock: (Instant, SystemTime),
     ) -> Side<D, J> {
         let Older { logs: older, generations } = logs.older;
         let older = older
             .into_iter()
             .map(|(generation, log)| (generation, Siding::new(settings, topics, LogName::Older, log, clock)));
-        let [desk, parked_desk, older_desk] = jobs.map(|jobs| Desk { jobs, movements: Movements::default() });
+        let desk = |jobs| Desk { jobs, movements: Movements::default() };
         Side {
-            desk,
-            parked_desk,
-            older_desk,
+            desk: desk(jobs),
+            parked_desk: desk(parked_jobs),
+            older_desk: older_jobs.map(desk),
             older: older.collect(),
             generations,
             look_at: None,
@@ -95,10 +105,9 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         } else if let Some(sequence) = receipt.ticket.sequence(LogName::Parked) {
             self.parked.handle_ended(sequence, receipt, &mut self.parked_desk.movements);
         } else if let Some(sequence) = receipt.ticket.sequence(LogName::Older) {
-            let oldest = self.older.front_mut();
-            oldest
-                .into_iter()
-                .for_each(|(_, siding)| siding.handle_ended(sequence, receipt, &mut self.older_desk.movements));
+            if let (Some((_, siding)), Some(desk)) = (self.older.front_mut(), &mut self.older_desk) {
+                siding.handle_ended(sequence, receipt, &mut desk.movements);
+            }
         } else {
             return Some(receipt);
         }
@@ -133,14 +142,9 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         }
         self.parked.take_stuck(now, lane, inside, |ticket| self.siding.move_away(ticket));
         self.parked.poll(now, inside, jobs, movements);
-        turn.expired.append(&mut movements.expired);
-        turn.ledger.append(&mut movements.ledger);
-        turn.synced.append(&mut movements.synced);
-        let mut receipts = std::mem::take(&mut movements.receipts);
-        for receipt in receipts.drain(..).filter_map(|receipt| self.end(receipt)) {
-            deliver(receipt, &mut turn.receipts);
-        }
-        self.parked_desk.movements.receipts = receipts;
+        movements.tell(turn);
+        let receipts = std::mem::take(&mut movements.receipts);
+        self.parked_desk.movements.receipts = self.pass_on(receipts, turn, &mut deliver);
         self.poll_older(now, lane, inside, turn);
         let older = self.generations.current().is_some();
         self.look_at = older.then_some(now + LOOK);
@@ -151,14 +155,24 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
             self.siding.handle_done(now, done, movements);
         }
         self.siding.poll(now, lane, inside, jobs, movements);
-        turn.ledger.append(&mut movements.ledger);
-        turn.synced.append(&mut movements.synced);
+        movements.tell(turn);
+        let receipts = std::mem::take(&mut movements.receipts);
         // A dead letter of a parked partition comes from the log of these.
-        let mut receipts = std::mem::take(&mut movements.receipts);
+        self.desk.movements.receipts = self.pass_on(receipts, turn, &mut deliver);
+    }
+
+    /// Ends the records of these receipts where they lie, and delivers the receipts of those that lie nowhere. The empty
+    /// buffer comes back.
+    fn pass_on(
+        &mut self,
+        mut receipts: Vec<Receipt>,
+        turn: &mut Turn,
+        deliver: &mut impl FnMut(Receipt, &mut Vec<Receipt>),
+    ) -> Vec<Receipt> {
         for receipt in receipts.drain(..).filter_map(|receipt| self.end(receipt)) {
             deliver(receipt, &mut turn.receipts);
         }
-        self.desk.movements.receipts = receipts;
+        receipts
     }
 
     /// Drains the oldest log of the oldest generation; the next generation waits until every shard has drained this one.
@@ -167,13 +181,12 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         if self.generations.current() != Some(*generation) || !self.parked.is_complete() {
             return;
         }
-        let Desk { jobs, movements } = &mut self.older_desk;
+        let Some(Desk { jobs, movements }) = &mut self.older_desk else { return };
         while let Some(done) = jobs.poll() {
             siding.handle_done(now, done, movements);
         }
         siding.poll(now, lane, inside, jobs, movements);
-        turn.ledger.append(&mut movements.ledger);
-        turn.synced.append(&mut movements.synced);
+        movements.tell(turn);
         if siding.backlog() == 0 && siding.is_settled() && siding.is_idle() {
             self.generations.drained(*generation);
             self.older.pop_front();

@@ -16,9 +16,10 @@ use super::{
     clock,
     dial::dial,
     intake::Stalled,
-    state::{RECORD_OVERHEAD, Shard, Slot},
+    state::{Shard, Slot},
 };
 use crate::{
+    lane,
     message::{DropReason, RouteId, Ticket},
     metrics::{Counter, Stage},
     mqtt::{Cause, Delivery, Input},
@@ -180,7 +181,7 @@ impl<'a> Connection<'a> {
     /// what is written to it.
     fn look_at_budget(&mut self, now: Instant) {
         let mut session = self.slot.session.borrow_mut();
-        let used = session.unacknowledged_bytes() as usize + session.unacknowledged() * RECORD_OVERHEAD;
+        let used = session.unacknowledged_bytes() as usize + session.unacknowledged() * lane::OVERHEAD;
         let full = used >= self.shard.share();
         let choked = self.output.len() > OUTPUT_LIMIT;
         session.set_paused(now, full || choked || self.slot.stalled.borrow().is_some());

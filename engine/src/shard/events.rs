@@ -6,7 +6,7 @@ use super::{
     clock,
     connection::OUTPUT_LIMIT,
     reach::Heard,
-    state::{RECORD_OVERHEAD, Shard, Slot},
+    state::{Shard, Slot},
 };
 use crate::{
     kafka, lane,
@@ -250,7 +250,7 @@ impl Shard {
             stats = stats.plus(session.stats());
             in_flight += session.in_flight() as u64;
             bytes += session.unacknowledged_bytes();
-            used += session.unacknowledged_bytes() + (session.unacknowledged() * RECORD_OVERHEAD) as u64;
+            used += session.unacknowledged_bytes() + (session.unacknowledged() * lane::OVERHEAD) as u64;
             paused += u64::from(session.is_held());
             unwritten += slot.unwritten.get() as u64;
             limit += u64::from(self.settings.sources[slot.source].receive_maximum);

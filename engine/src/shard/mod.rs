@@ -24,4 +24,4 @@ mod tally;
 pub(crate) use dial::dial;
 pub use executor::{Remains, ShardError, Shards};
 #[cfg(test)]
-pub(crate) use {state::RECORD_OVERHEAD, tally::Tally};
+pub(crate) use tally::Tally;

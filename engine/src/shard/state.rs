@@ -28,9 +28,6 @@ use crate::{
     subscriptions::Subscriptions,
 };
 
-/// Memory charged for each outstanding record besides its bytes: our record, librdkafka's message and its key.
-pub(crate) const RECORD_OVERHEAD: usize = 512;
-
 /// The word from the control plane to all shards, and back.
 #[derive(Debug, Default)]
 pub(super) struct Control {

@@ -14,10 +14,10 @@ use super::{
     plan::{Bug, Plan},
 };
 use crate::{
+    lane::OVERHEAD,
     message::{Publish, Qos, Ticket},
     mqtt::{Cause, Delivery, Input, Session},
     settings::Settings,
-    shard::RECORD_OVERHEAD,
 };
 
 /// Bytes of a chunk of the input: the least.
@@ -155,7 +155,7 @@ impl Slot {
     }
 
     fn look_at_budget(&mut self, now: Instant, share: usize) {
-        let used = self.session.unacknowledged_bytes() as usize + self.session.unacknowledged() * RECORD_OVERHEAD;
+        let used = self.session.unacknowledged_bytes() as usize + self.session.unacknowledged() * OVERHEAD;
         self.session.set_paused(now, used >= share || self.stalled.is_some());
     }
 

@@ -147,7 +147,7 @@ impl World {
 
     fn start(settings: &Settings, topics: &Arc<Topics>, disk: &Memory, now: Instant) -> (Lane, Side<Memory, Inline>) {
         let mut lane = Lane::new(settings.kafka.linger, Spooling::Outage, settings.engine.memory);
-        let jobs = [Inline::default(), Inline::default(), Inline::default()];
+        let jobs = (Inline::default(), Inline::default(), None);
         let clock = (now, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let side = Side::new(settings, topics, open(disk), jobs, clock);
         if side.backlog() > 0 {
