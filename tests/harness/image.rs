@@ -105,7 +105,12 @@ impl Image {
         let path = self.path();
         let stat = rustix::fs::statvfs(&path).expect("the file system's state");
         let size = (stat.f_bavail * stat.f_frsize).saturating_sub(but);
-        self.tool("fallocate", &["-l", &size.to_string(), text(&path.join("ballast"))]);
+        let ballast = std::fs::File::create(path.join("ballast")).expect("the ballast is new");
+        match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, size) {
+            // What runs beside this took some of it meanwhile: the rest is allocated.
+            Ok(()) | Err(rustix::io::Errno::NOSPC) => {}
+            Err(error) => panic!("a ballast of {size} bytes: {error}"),
+        }
     }
 
     /// Gives the space of [`Image::fill`] back.
