@@ -1,5 +1,6 @@
 //! CPU and memory of processes: our own, and those that are measured.
 
+use crate::clock::MILLISECOND;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -62,6 +63,8 @@ pub struct ProcessUsage {
     pub rss_anon_peak_bytes: u64,
     /// How many processes were seen under this name: more than one after restarts, 0 if it was never found.
     pub processes: u32,
+    /// How often the kernel took one of its threads off a core, or put it back: of the threads that lived until the last sample.
+    pub context_switches: u64,
 }
 
 /// Samples one process.
@@ -70,14 +73,21 @@ pub struct ProcessWatch {
     target: NamedProcess,
     /// The process seen last, with its CPU seconds then.
     last: Option<(u32, f64)>,
+    switches_at_first: u64,
     usage: ProcessUsage,
 }
 
 impl ProcessWatch {
     /// Starts to watch; the first [`ProcessWatch::sample`] sets the base line.
     pub fn new(target: NamedProcess) -> Self {
-        let usage = ProcessUsage { name: target.name.clone(), cpu_seconds: 0.0, rss_anon_peak_bytes: 0, processes: 0 };
-        Self { target, last: None, usage }
+        let usage = ProcessUsage {
+            name: target.name.clone(),
+            cpu_seconds: 0.0,
+            rss_anon_peak_bytes: 0,
+            processes: 0,
+            context_switches: 0,
+        };
+        Self { target, last: None, switches_at_first: 0, usage }
     }
 
     /// Reads `/proc` once. A process that is gone adds nothing; a new one under the same name counts from its start.
@@ -91,20 +101,57 @@ impl ProcessWatch {
         };
         match self.last {
             Some((before, earlier)) if before == pid => self.usage.cpu_seconds += seconds - earlier,
-            Some(_) => {
-                self.usage.cpu_seconds += seconds;
+            before => {
+                self.usage.cpu_seconds += before.map_or(0.0, |_| seconds);
                 self.usage.processes += 1;
+                self.switches_at_first = if before.is_some() { 0 } else { context_switches(pid) };
             }
-            None => self.usage.processes += 1,
         }
         self.last = Some((pid, seconds));
         let rss = rss_anon_bytes(pid).unwrap_or(0);
         self.usage.rss_anon_peak_bytes = self.usage.rss_anon_peak_bytes.max(rss);
     }
 
-    /// What was used so far.
-    pub fn usage(&self) -> &ProcessUsage {
-        &self.usage
+    /// What was used until the last sample.
+    pub fn finish(mut self) -> ProcessUsage {
+        if let Some((pid, _)) = self.last {
+            self.usage.context_switches = context_switches(pid).saturating_sub(self.switches_at_first);
+        }
+        self.usage
+    }
+}
+
+/// Between two samples.
+const SAMPLE_NS: i64 = 100 * MILLISECOND;
+
+/// What a run cost: ourselves, and the processes that are watched.
+#[derive(Debug)]
+pub struct Meter {
+    own_at_start: f64,
+    watches: Vec<ProcessWatch>,
+    next_ns: i64,
+}
+
+impl Meter {
+    /// The run begins.
+    pub fn start(processes: &[NamedProcess], now: i64) -> Self {
+        let mut watches: Vec<_> = processes.iter().cloned().map(ProcessWatch::new).collect();
+        watches.iter_mut().for_each(ProcessWatch::sample);
+        Self { own_at_start: own_seconds(), watches, next_ns: now + SAMPLE_NS }
+    }
+
+    /// Samples where it is time to.
+    pub fn tick(&mut self, now: i64) {
+        if now >= self.next_ns {
+            self.next_ns = now + SAMPLE_NS;
+            self.watches.iter_mut().for_each(ProcessWatch::sample);
+        }
+    }
+
+    /// The run ends: our own CPU seconds, and what the watched processes used.
+    pub fn finish(mut self) -> (f64, Vec<ProcessUsage>) {
+        self.watches.iter_mut().for_each(ProcessWatch::sample);
+        (own_seconds() - self.own_at_start, self.watches.into_iter().map(ProcessWatch::finish).collect())
     }
 }
 
@@ -117,6 +164,17 @@ fn cpu_seconds(pid: u32) -> Option<f64> {
     let user: u64 = times.next()?.parse().ok()?;
     let system: u64 = times.next()?.parse().ok()?;
     Some((user + system) as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Voluntary and other context switches of all threads.
+fn context_switches(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let texts = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    let of = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("ctxt_switches:"));
+        lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>()
+    };
+    texts.map(|text| of(&text)).sum()
 }
 
 fn rss_anon_bytes(pid: u32) -> Option<u64> {
@@ -143,7 +201,8 @@ mod tests {
                 std::hint::black_box(0);
             }
             watch.sample();
-            let usage = watch.usage();
+            std::thread::yield_now();
+            let usage = watch.finish();
             assert_eq!((usage.name.as_str(), usage.processes), ("me", 1));
             assert!(usage.cpu_seconds >= 0.03, "{usage:?}");
             assert!(usage.rss_anon_peak_bytes > 4096, "{usage:?}");
@@ -154,7 +213,7 @@ mod tests {
     fn a_missing_process_is_reported_as_not_found() {
         let mut watch = ProcessWatch::new("gone=@/nowhere/pid".parse().unwrap());
         watch.sample();
-        assert_eq!(watch.usage().processes, 0);
+        assert_eq!(watch.finish().processes, 0);
         assert!("x".parse::<NamedProcess>().is_err());
         assert!("x=y".parse::<NamedProcess>().is_err());
     }

@@ -64,6 +64,17 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// The whole distribution: shares of the values, 0 to below 1, and the milliseconds that these do not exceed.
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of an hour fit an f64 exactly")]
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        /// Steps while the share beyond halves.
+        const STEPS: u32 = 4;
+        let steps = self.histogram.iter_quantiles(STEPS).filter(|step| step.quantile() < 1.0);
+        steps.map(|step| (step.quantile(), step.value_iterated_to() as f64 / 1_000.0)).collect()
+    }
+}
+
 impl Default for Latency {
     fn default() -> Self {
         Self::new()
@@ -85,6 +96,18 @@ mod tests {
         assert!((summary.p50_ms - 50.0).abs() < 0.1, "{summary:?}");
         assert!((summary.p99_ms - 99.0).abs() < 0.1, "{summary:?}");
         assert!((summary.max_ms - 100.0).abs() < 0.1, "{summary:?}");
+    }
+
+    #[test]
+    fn the_curve_rises_to_the_last_value() {
+        let mut latency = Latency::new();
+        (1..=10_000).for_each(|us| latency.record(us * 1_000));
+        let curve = latency.curve();
+        assert!((20..100).contains(&curve.len()), "{}", curve.len());
+        assert!(curve.is_sorted_by(|a, b| a.0 <= b.0 && a.1 <= b.1), "{curve:?}");
+        let last = curve.last().expect("points");
+        assert!(last.0 > 0.999 && last.1 > 9.9, "{last:?}");
+        assert_eq!(Latency::new().curve(), []);
     }
 
     #[test]

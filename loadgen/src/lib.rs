@@ -14,10 +14,14 @@ pub mod ledger;
 mod mqtt;
 mod net;
 pub mod output;
+pub mod pace;
+pub mod produce;
 pub mod progress;
 pub mod publish;
+pub mod report;
 pub mod sequences;
 pub mod stamp;
+pub mod traffic;
 pub mod verify;
 
 pub use mqtt::{Qos, Version, Violation};

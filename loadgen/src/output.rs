@@ -42,12 +42,20 @@ pub enum OutputError {
 /// # Errors
 /// [`OutputError::Write`] with the path and the cause; the temporary file is removed.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), OutputError> {
-    let mut text = serde_json::to_vec(value).expect("results are plain data with text keys");
-    text.push(b'\n');
+    let mut text = serde_json::to_string(value).expect("results are plain data with text keys");
+    text.push('\n');
+    write_text(path, &text)
+}
+
+/// Writes a text in the same way.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_text(path: &Path, text: &str) -> Result<(), OutputError> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    fs::write(&partial, &text).and_then(|()| fs::rename(&partial, path)).map_err(|cause| {
+    fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|cause| {
         // It may not exist at all; the first error is the one worth telling.
         let _ = fs::remove_file(&partial);
         OutputError::Write { path: path.to_owned(), cause }

@@ -25,6 +25,8 @@ pub struct Progress {
 pub struct Snapshot {
     /// Messages sent, each counted once.
     pub sent: u64,
+    /// Their payload bytes.
+    pub sent_bytes: u64,
     /// Messages that the broker acknowledged.
     pub acknowledged: u64,
     /// Messages found in Kafka, each counted once.
@@ -59,6 +61,12 @@ impl Progress {
         self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// The same for a sender that counts by itself: totals.
+    pub(crate) fn note_all_sent(&self, messages: u64, bytes: u64) {
+        self.sent.store(messages, Ordering::Relaxed);
+        self.sent_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn note_acknowledged(&self, total: u64, to_ack: Percentiles) {
         self.acknowledged.store(total, Ordering::Relaxed);
         *self.to_ack.lock().unwrap_or_else(PoisonError::into_inner) = to_ack;
@@ -91,17 +99,13 @@ impl Progress {
         (target != UNKNOWN).then_some(target)
     }
 
-    #[cfg(test)]
-    pub(crate) fn sent_bytes_for_test(&self) -> u64 {
-        self.sent_bytes.load(Ordering::Relaxed)
-    }
-
     /// All numbers now. They are read one after the other, so they may differ by what happened in between.
     pub fn snapshot(&self) -> Snapshot {
         let verified = self.verified.load(Ordering::Relaxed);
         let sent = self.sent.load(Ordering::Relaxed);
         Snapshot {
             sent,
+            sent_bytes: self.sent_bytes.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             verified,
             in_flight: sent.saturating_sub(verified),

@@ -19,6 +19,10 @@ use memchr::memmem;
 /// Length of a stamp in bytes; the smallest payload that can be verified.
 pub const STAMP_LEN: usize = 60;
 
+/// What stands in a payload until it is stamped.
+pub(crate) const BLANK: &str = "~FL100000000000000000000000000000000000000000000000000000000";
+const _: () = assert!(BLANK.len() == STAMP_LEN);
+
 const MARKER: &[u8; 4] = b"~FL1";
 const RUN: usize = 4;
 const PUBLISHER: usize = 12;
@@ -87,6 +91,11 @@ impl Stamp {
         hasher.update(&payload[at + STAMP_LEN..]);
         if hasher.finalize() == number(block, CHECKSUM)? { Ok((stamp, at)) } else { Err(StampError::Corrupt) }
     }
+}
+
+/// Where [`BLANK`] is in a payload.
+pub(crate) fn find_blank(payload: &[u8]) -> Option<usize> {
+    memmem::find(payload, BLANK.as_bytes())
 }
 
 /// Writes what is the same for all messages of a publisher.

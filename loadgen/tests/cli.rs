@@ -8,7 +8,7 @@ fn help_names_every_command() {
     let output = Command::new(env!("CARGO_BIN_EXE_fairlead-loadgen")).arg("--help").output().expect("the binary runs");
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).expect("UTF-8");
-    for command in ["publish", "firehose", "verify"] {
+    for command in ["ais", "firehose", "kafka", "publish", "verify", "report", "nmea"] {
         assert!(help.contains(command), "{command} is missing in:\n{help}");
     }
 }

@@ -32,6 +32,9 @@ pub(crate) struct Plan {
     pub(crate) spool: Option<PathBuf>,
 }
 
+/// The run id of the stamps.
+const RUN_ID: u32 = 1;
+
 /// The largest packet: what the segments of a small disk can hold.
 pub(crate) const PACKET: &str = "max_packet = \"64KiB\"";
 
@@ -63,13 +66,15 @@ impl Flood {
     /// The same on a Kafka topic that exists, or will.
     pub(crate) fn start_on(stage: &Stage, plan: Plan, topic: String) -> Flood {
         let (rate, topics) = (format!("{:.0}", plan.rate), plan.topics.to_string());
-        let firehose = Loadgen::firehose(&["--seconds", SECONDS, "--rate", &rate, "--topics", &topics]);
+        let run_id = RUN_ID.to_string();
+        let load = ["--seconds", SECONDS, "--rate", &rate, "--topics", &topics, "--run-id", &run_id];
+        let firehose = Loadgen::firehose(&load);
         let config = stage.config(firehose.url(), &topic, plan.spool.as_deref(), plan.engine);
         let mut bridge =
             Fairlead::start(&config.source(&format!("receive_maximum = {}\n{PACKET}\n{}", plan.window, plan.source)));
         let watch = Watch::start(bridge.admin(), bridge.process().id());
         let names: Vec<String> = (0..plan.topics).map(|n| format!("ais/{n}")).collect();
-        let checker = Checker::new(1, &names);
+        let checker = Checker::new(RUN_ID, &names);
         let (crashes, liveness) = (0, Duration::ZERO);
         Flood { watch, bridge, firehose, topic, checker, plan, crashes, liveness, mixed: false, damage_reported: false }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "figures of a test, shown by --nocapture")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod bench;
 mod campaigns;
 mod config_faults;
 mod crash;

@@ -48,6 +48,34 @@ impl Loadgen {
         Loadgen::start(Scratch::new("publish"), url.to_owned(), &[&fixed, args].concat())
     }
 
+    /// Another command that writes a result and a log of acknowledgements.
+    ///
+    /// # Panics
+    ///
+    /// When there is no binary.
+    #[must_use]
+    pub fn run(command: &str, args: &[&str]) -> Loadgen {
+        Loadgen::start(Scratch::new(command), String::new(), &[&[command], args].concat())
+    }
+
+    /// A command that writes neither.
+    ///
+    /// # Panics
+    ///
+    /// When there is no binary.
+    #[must_use]
+    pub fn bare(command: &str, args: &[&str]) -> Loadgen {
+        let folder = Scratch::new(command);
+        let process = spawn(&[&[command], args].concat(), &folder.path().join("log"));
+        Loadgen { folder, process, url: String::new() }
+    }
+
+    /// What it has written so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// The address that the firehose listens on.
     #[must_use]
     pub fn url(&self) -> &str {

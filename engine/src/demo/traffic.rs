@@ -11,9 +11,12 @@ use std::{
 
 use fairlead_loadgen::{
     Qos, Version,
+    ais::payload::Format,
+    pace::{Rate, Shape},
     progress::{Progress, Snapshot},
-    publish::{self, BrokerUrl, PublishError, Publisher, Traffic},
-    verify::{self, KafkaError, Verifier},
+    publish::{self, BrokerUrl, PublishError, Publisher},
+    traffic::{Fleet, Traffic},
+    verify::{self, KafkaError, Verifier, Wrap},
 };
 
 use super::{DemoError, Plan, kafka};
@@ -114,17 +117,21 @@ fn fleet(plan: &Plan, url: BrokerUrl, run_id: u32) -> publish::Config {
     publish::Config {
         url,
         version: Version::V311,
-        traffic: Traffic::Fleet { vessels: plan.vessels, seed: plan.seed },
+        traffic: Traffic::Fleet(Fleet { vessels: plan.vessels, seed: plan.seed }),
+        format: Format::Json,
         qos: Qos::AtLeastOnce,
         clients: CLIENTS,
         in_flight: IN_FLIGHT,
         messages: plan.messages,
-        rate: None,
+        rate: Rate::Max,
+        shape: Shape::Steady,
+        storm: None,
         ahead: Some(AHEAD),
         persistent: false,
         run_id,
         patience: PATIENCE,
         ack_log: None,
+        processes: Vec::new(),
     }
 }
 
@@ -136,5 +143,6 @@ fn consumer(brokers: String) -> verify::Config {
         follow: true,
         // The mock cluster does not wake a consumer that waits for data: it looks again when the wait is over.
         properties: vec![("fetch.wait.max.ms".to_owned(), "1".to_owned())],
+        wrap: Wrap::None,
     }
 }

@@ -1,5 +1,7 @@
-//! AIS traffic: recorded sentences and a synthetic fleet.
+//! AIS traffic: recorded sentences, and a world of ships.
 
-pub(crate) mod fleet;
 pub mod nmea;
+pub mod payload;
+pub mod record;
 pub(crate) mod sentence;
+pub(crate) mod world;

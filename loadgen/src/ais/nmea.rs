@@ -1,7 +1,7 @@
 //! Recorded AIS: sentences from files, checked, assembled and sorted into topics.
 
+use super::record::AisRecord;
 use super::sentence::checksum;
-use ais::messages::{self, AisMessage};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -65,24 +65,6 @@ pub struct Counts {
     pub messages: u64,
     /// Whole messages of each kind.
     pub kinds: BTreeMap<String, u64>,
-}
-
-/// A whole AIS message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AisRecord {
-    /// Maritime Mobile Service Identity of the sender.
-    pub mmsi: u32,
-    /// The last level of its MQTT topic.
-    pub kind: &'static str,
-    /// The sentences, as recorded.
-    pub sentences: Vec<String>,
-}
-
-impl AisRecord {
-    /// `ais/<mmsi>/<kind>`, the MMSI with its nine digits.
-    pub fn topic(&self) -> String {
-        format!("ais/{:09}/{}", self.mmsi, self.kind)
-    }
 }
 
 /// Reads recorded sentences from files.
@@ -228,50 +210,13 @@ impl Assembler {
     }
 
     fn complete(&mut self, sentences: Vec<String>, data: &str, fill_bits: u8) -> Option<AisRecord> {
-        let decoded = messages::unarmor(data.as_bytes(), usize::from(fill_bits)).ok();
-        let Some((mmsi, bits)) = decoded.and_then(|bits| Some((mmsi(&bits, data)?, bits))) else {
+        let Some(record) = AisRecord::decode(sentences, data, fill_bits) else {
             self.counts.without_mmsi += 1;
             return None;
         };
-        let kind = messages::parse(&bits).map_or("unknown", |message| kind(&message));
         self.counts.messages += 1;
-        *self.counts.kinds.entry(kind.to_owned()).or_default() += 1;
-        Some(AisRecord { mmsi, kind, sentences })
-    }
-}
-
-/// Bits 8 to 37 of every message (ITU-R M.1371 annex 8).
-fn mmsi(bits: &[u8], data: &str) -> Option<u32> {
-    const MMSI_ENDS_AT_BIT: usize = 38;
-    if data.len() * 6 < MMSI_ENDS_AT_BIT {
-        return None;
-    }
-    let word: [u8; 4] = bits.get(1..5)?.try_into().ok()?;
-    Some(u32::from_be_bytes(word) >> 2)
-}
-
-/// The last level of the topic.
-fn kind(message: &AisMessage) -> &'static str {
-    match message {
-        AisMessage::PositionReport(_)
-        | AisMessage::StandardClassBPositionReport(_)
-        | AisMessage::ExtendedClassBPositionReport(_)
-        | AisMessage::StandardAircraftPositionReport(_)
-        | AisMessage::LongRangeAisBroadcastMessage(_) => "position",
-        AisMessage::StaticAndVoyageRelatedData(_) | AisMessage::StaticDataReport(_) => "static",
-        AisMessage::BaseStationReport(_) => "base",
-        AisMessage::AidToNavigationReport(_) => "aton",
-        AisMessage::UtcDateInquiry(_) | AisMessage::UtcDateResponse(_) => "utc",
-        AisMessage::BinaryAddressedMessage(_)
-        | AisMessage::BinaryBroadcastMessage(_)
-        | AisMessage::BinaryAcknowledgeMessage(_)
-        | AisMessage::DgnssBroadcastBinaryMessage(_) => "binary",
-        AisMessage::AddressedSafetyRelatedMessage(_)
-        | AisMessage::SafetyRelatedBroadcastMessage(_)
-        | AisMessage::SafetyRelatedAcknowledgment(_) => "safety",
-        AisMessage::Interrogation(_)
-        | AisMessage::AssignmentModeCommand(_)
-        | AisMessage::DataLinkManagementMessage(_) => "control",
+        *self.counts.kinds.entry(record.kind.to_owned()).or_default() += 1;
+        Some(record)
     }
 }
 
@@ -433,11 +378,11 @@ mod tests {
             eprintln!("no recorded AIS at hand (FAIRLEAD_AIS_DIR): the synthetic fleet takes its place");
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("fleet.nmea");
-            let mut vessel = crate::ais::fleet::Vessel::new(1, 1);
-            let lines: Vec<_> = (0..72).flat_map(|_| vessel.report().sentences).collect();
+            let reports = crate::ais::world::World::new(1, 20).take(72);
+            let lines: Vec<_> = reports.flat_map(|report| report.record.sentences).collect();
             fs::write(&file, lines.join("\r\n")).unwrap();
             let (records, counts) = read_files(&[file]).unwrap();
-            assert_eq!((records.len(), counts.messages, counts.lines), (72, 72, 74));
+            assert_eq!((records.len(), counts.messages, counts.lines), (72, 72, lines.len() as u64));
             return;
         };
         let (records, counts) = read_files(&files).unwrap();

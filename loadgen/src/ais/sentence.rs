@@ -14,6 +14,20 @@ pub(crate) struct Bits {
 }
 
 impl Bits {
+    /// Fields, each a value and its width.
+    pub(crate) fn of(fields: impl IntoIterator<Item = (i64, u32)>) -> Self {
+        let mut bits = Self::default();
+        bits.extend(fields);
+        bits
+    }
+
+    /// Appends fields, each a value and its width.
+    pub(crate) fn extend(&mut self, fields: impl IntoIterator<Item = (i64, u32)>) {
+        for (value, width) in fields {
+            self.put(value, width);
+        }
+    }
+
     /// Appends the lowest `width` bits of `value`; negative values in two's complement.
     pub(crate) fn put(&mut self, value: i64, width: u32) {
         for place in (0..width).rev() {

@@ -1,11 +1,14 @@
 //! `fairlead-loadgen firehose`.
 
+use super::bar::Bar;
 use super::load::{Load, tell};
 use super::{Error, Exit, parse_seconds, print_line, stop_on_signal};
 use fairlead_loadgen::Qos;
-use fairlead_loadgen::cpu::{NamedProcess, ProcessRef};
 use fairlead_loadgen::firehose::{Config, Firehose, FirehoseError};
+use fairlead_loadgen::progress::Progress;
+use fairlead_loadgen::traffic::Plain;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
@@ -42,42 +45,41 @@ pub(super) struct Args {
     sessions: usize,
     #[command(flatten)]
     load: Load,
-    /// The bridge, whose CPU and memory are sampled during the flood; @FILE holds the id and is read at each sample
-    #[arg(long, value_name = "PID|@FILE")]
-    pid: Option<ProcessRef>,
-    /// More processes to sample
-    #[arg(long, value_name = "NAME=PID|@FILE", value_delimiter = ',')]
-    sample_pids: Vec<NamedProcess>,
+    /// Cut all connections each time that so many seconds have passed
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    storm: Option<Duration>,
 }
 
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let stop = stop_on_signal()?;
-        let result = self.load.result.clone();
+        let (result, messages) = (self.load.result.clone(), self.messages);
         let firehose = Firehose::bind(self.config())?;
         let address = firehose.local_addr().map_err(FirehoseError::System)?;
         print_line(&format!("listening on mqtt://{address}"))?;
-        let report = firehose.run(&stop)?;
+        let progress = Arc::new(Progress::default());
+        let bar = Bar::show(&progress, messages);
+        let report = firehose.run(&progress, &stop)?;
+        drop(bar);
         tell(result.as_deref(), &report, report.complete)
     }
 
     fn config(self) -> Config {
-        let bridge = self.pid.map(|process| NamedProcess { name: "bridge".to_owned(), process });
         Config {
+            processes: self.load.processes(),
             listen: self.listen,
             messages: self.messages,
             seconds: self.seconds,
             drain: self.drain,
-            size: self.size,
-            topics: self.topics,
-            topic_pattern: self.topic_pattern,
+            plain: Plain { size: self.size, topics: self.topics, pattern: self.topic_pattern },
             window: self.window,
             qos: self.qos,
             rate: self.load.rate,
+            shape: self.load.shape,
+            storm: self.storm,
             sessions: self.sessions,
-            run_id: self.load.run_id,
+            run_id: self.load.run_id(),
             ack_log: self.load.ack_log,
-            processes: bridge.into_iter().chain(self.sample_pids).collect(),
         }
     }
 }

@@ -1,27 +1,50 @@
 //! What `publish` and `firehose` share: how fast, under which run id, and where the result goes.
 
-use super::{Error, Exit, print_line, summary};
+use super::{Error, Exit, parse_seconds, print_line, summary};
+use fairlead_loadgen::clock::{Clock, SECOND};
+use fairlead_loadgen::cpu::{NamedProcess, ProcessRef};
 use fairlead_loadgen::output::write_json;
+use fairlead_loadgen::pace::{Rate, Shape};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// A rate, or none for as fast as possible.
-type Rate = Option<f64>;
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Load {
-    /// Messages a second in all, open loop: latency counts from the intended send time; or `max`
+    /// Messages a second in all, open loop: latency counts from the intended send time; `real`: as a fleet's vessels
+    /// report; or `max`
     #[arg(long, default_value = "max", value_parser = parse_rate)]
     pub(super) rate: Rate,
-    /// Run id in the stamps
-    #[arg(long, default_value_t = 1)]
-    pub(super) run_id: u32,
+    /// How the rate is spread: steady, ramp:SECONDS, burst:MESSAGES or on-off:SECONDS,SECONDS
+    #[arg(long, default_value = "steady", value_parser = parse_shape)]
+    pub(super) shape: Shape,
+    /// Run id in the stamps; default: the seconds of the clock
+    #[arg(long)]
+    run_id: Option<u32>,
     /// Write the result as JSON, with what `verify --expect` needs
     #[arg(long, value_name = "FILE")]
     pub(super) result: Option<PathBuf>,
     /// Keep the log of acknowledgements here, rewritten every second
     #[arg(long, value_name = "FILE")]
     pub(super) ack_log: Option<PathBuf>,
+    /// The bridge, whose CPU and memory are sampled during the run; @FILE holds the id and is read at each sample
+    #[arg(long, value_name = "PID|@FILE")]
+    pid: Option<ProcessRef>,
+    /// More processes to sample
+    #[arg(long, value_name = "NAME=PID|@FILE", value_delimiter = ',')]
+    sample_pids: Vec<NamedProcess>,
+}
+
+impl Load {
+    /// The processes to sample.
+    pub(super) fn processes(&self) -> Vec<NamedProcess> {
+        let bridge = self.pid.clone().map(|process| NamedProcess { name: "bridge".to_owned(), process });
+        bridge.into_iter().chain(self.sample_pids.clone()).collect()
+    }
+
+    /// The run id that was asked for, or one that differs from those of earlier runs.
+    pub(super) fn run_id(&self) -> u32 {
+        self.run_id.unwrap_or_else(|| u32::try_from(Clock::start().now() / SECOND).unwrap_or_default())
+    }
 }
 
 /// Writes the report to the file and its summary to the standard output.
@@ -34,11 +57,24 @@ pub(super) fn tell(result: Option<&Path>, report: &impl Serialize, complete: boo
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {
-    if text == "max" {
-        return Ok(None);
+    match (text, text.parse::<f64>()) {
+        ("max", _) => Ok(Rate::Max),
+        ("real", _) => Ok(Rate::Real),
+        (_, Ok(rate)) if rate.is_finite() && rate > 0.0 => Ok(Rate::PerSecond(rate)),
+        _ => Err("a number of messages a second above 0, `real` or `max`".to_owned()),
     }
-    match text.parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(Some(rate)),
-        _ => Err("a number of messages a second above 0, or `max`".to_owned()),
+}
+
+fn parse_shape(text: &str) -> Result<Shape, String> {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    match name {
+        "steady" if value.is_empty() => Some(Shape::Steady),
+        "ramp" => parse_seconds(value).ok().map(Shape::Ramp),
+        "burst" => value.parse().ok().map(Shape::Burst),
+        "on-off" => value
+            .split_once(',')
+            .and_then(|(on, off)| Some(Shape::OnOff(parse_seconds(on).ok()?, parse_seconds(off).ok()?))),
+        _ => None,
     }
+    .ok_or_else(|| "steady, ramp:SECONDS, burst:MESSAGES or on-off:SECONDS,SECONDS".to_owned())
 }

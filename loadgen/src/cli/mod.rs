@@ -1,15 +1,24 @@
 //! The command line: flags in, tables, JSON and exit codes out.
 
+mod ais;
+mod bar;
 mod firehose;
+mod kafka;
 mod load;
 mod nmea;
+mod payload;
 mod publish;
+mod report;
+mod traffic;
 mod verify;
 
 use clap::{Parser, Subcommand};
+use fairlead_loadgen::ais::nmea::NmeaError;
 use fairlead_loadgen::firehose::FirehoseError;
 use fairlead_loadgen::output::OutputError;
+use fairlead_loadgen::produce::ProduceError;
 use fairlead_loadgen::publish::PublishError;
+use fairlead_loadgen::report::ReportError;
 use fairlead_loadgen::verify::KafkaError;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -24,7 +33,7 @@ Exit codes:
    0  all well
    1  could not run: broker, Kafka, a file or the disk (the message says which)
    2  wrong use of the command line
-   3  incomplete (publish, firehose): stopped before everything was acknowledged
+   3  incomplete (ais, publish, firehose, kafka): stopped before everything was acknowledged
       inconclusive (verify): messages are missing, but Kafka has trimmed records that may have held them
    4  verify: sent messages are missing
    5  verify: acknowledged messages are missing
@@ -44,15 +53,23 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The published AIS benchmark: position reports as Avro through a broker, one in flight for each of 64 workers
+    #[command(after_help = EXIT_CODES)]
+    Ais(ais::Args),
     /// Play the MQTT broker and flood its subscribers, so that a bridge and not a broker is measured
     #[command(after_help = EXIT_CODES)]
     Firehose(firehose::Args),
-    /// Publish recorded or synthetic AIS through a broker
+    /// Produce straight into Kafka, without MQTT and bridge: the ceiling
+    #[command(after_help = EXIT_CODES)]
+    Kafka(kafka::Args),
+    /// Publish recorded or synthetic AIS, or payloads of one size, through a broker
     #[command(after_help = EXIT_CODES)]
     Publish(publish::Args),
     /// Read Kafka topics to their end and account for every message
     #[command(after_help = EXIT_CODES)]
     Verify(verify::Args),
+    /// Make one page of HTML from result files: a table to compare them, and plots
+    Report(report::Args),
     /// Count what is in files of recorded AIS sentences
     #[command(after_help = EXIT_CODES)]
     Nmea(nmea::Args),
@@ -81,9 +98,17 @@ enum Error {
     #[error(transparent)]
     Publish(#[from] PublishError),
     #[error(transparent)]
+    Nmea(#[from] NmeaError),
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
+    #[error(transparent)]
     Kafka(#[from] KafkaError),
     #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
     Output(#[from] OutputError),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
     #[error("cannot write to the standard output: {0}")]
@@ -92,8 +117,11 @@ enum Error {
 
 pub(crate) fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Ais(args) => args.run(),
         Command::Firehose(args) => args.run(),
+        Command::Kafka(args) => args.run(),
         Command::Publish(args) => args.run(),
+        Command::Report(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Nmea(args) => args.run(),
     };

@@ -2,7 +2,6 @@
 
 use super::{Error, Exit, print_line};
 use fairlead_loadgen::ais::nmea::read_files;
-use fairlead_loadgen::publish::PublishError;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +13,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
-        let (_, counts) = read_files(&self.files).map_err(PublishError::Nmea)?;
+        let (_, counts) = read_files(&self.files)?;
         print_line(&serde_json::to_string(&counts).expect("counts are plain data"))?;
         Ok(Exit::Ok)
     }

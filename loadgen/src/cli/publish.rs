@@ -1,11 +1,14 @@
 //! `fairlead-loadgen publish`.
 
+use super::bar::Bar;
 use super::load::{Load, tell};
+use super::payload::Payload;
+use super::traffic::Traffic;
 use super::{Error, Exit, parse_seconds, stop_on_signal};
+use fairlead_loadgen::ais::payload::Format;
 use fairlead_loadgen::progress::Progress;
-use fairlead_loadgen::publish::{BrokerUrl, Config, Traffic, run};
+use fairlead_loadgen::publish::{BrokerUrl, Config, run};
 use fairlead_loadgen::{Qos, Version};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +17,8 @@ pub(super) struct Args {
     /// The broker: mqtt://[user:password@]host[:port]
     #[arg(long, default_value = "mqtt://127.0.0.1:1883")]
     url: BrokerUrl,
-    /// Publish the AIS sentences recorded in these files, over and over
-    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "fleet", conflicts_with = "fleet")]
-    nmea: Vec<PathBuf>,
-    /// Publish the reports of this many synthetic vessels
-    #[arg(long, value_name = "VESSELS")]
-    fleet: Option<u32>,
-    /// The same seed gives the same fleet
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    #[command(flatten)]
+    traffic: Traffic,
     /// QoS of every message
     #[arg(long, default_value = "1")]
     qos: Qos,
@@ -44,6 +40,11 @@ pub(super) struct Args {
     /// Seconds for which the broker may be away
     #[arg(long, default_value = "60", value_parser = parse_seconds)]
     patience: Duration,
+    /// Cut all connections each time that so many seconds have passed
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    storm: Option<Duration>,
+    #[command(flatten)]
+    payload: Payload,
     #[command(flatten)]
     load: Load,
 }
@@ -52,27 +53,30 @@ impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
         let stop = stop_on_signal()?;
         let result = self.load.result.clone();
-        let report = run(self.config(), Arc::new(Progress::default()), &stop)?;
+        let progress = Arc::new(Progress::default());
+        let bar = Bar::show(&progress, self.messages);
+        let report = run(self.config(), progress, &stop)?;
+        drop(bar);
         tell(result.as_deref(), &report, report.complete)
     }
 
     fn config(self) -> Config {
-        let traffic = match self.fleet {
-            Some(vessels) => Traffic::Fleet { vessels, seed: self.seed },
-            None => Traffic::Recorded(self.nmea),
-        };
         Config {
+            processes: self.load.processes(),
             url: self.url,
             version: self.version,
-            traffic,
+            traffic: self.traffic.traffic(),
+            format: self.payload.format(Format::Json),
             qos: self.qos,
             clients: self.clients,
             in_flight: self.in_flight,
             messages: self.messages,
             rate: self.load.rate,
+            shape: self.load.shape,
+            storm: self.storm,
             ahead: None,
             persistent: self.persistent || self.qos == Qos::ExactlyOnce,
-            run_id: self.load.run_id,
+            run_id: self.load.run_id(),
             patience: self.patience,
             ack_log: self.load.ack_log,
         }

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use fairlead_loadgen::ledger::{AckLog, Expectation};
 use fairlead_loadgen::output::{read_json, write_json};
 use fairlead_loadgen::progress::Progress;
-use fairlead_loadgen::verify::{Config, KeyRule, Report, Verdict, Verifier, read};
+use fairlead_loadgen::verify::{Config, KeyRule, Report, Verdict, Verifier, Wrap, read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// a signal
     #[arg(long)]
     follow: bool,
+    /// Where the bridge puts the payload: none, base64, json:FIELD, json-base64:FIELD or header:NAME
+    #[arg(long, default_value = "none")]
+    wrap: Wrap,
     /// A librdkafka setting
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_property)]
     set: Vec<(String, String)>,
@@ -57,7 +60,7 @@ enum Key {
     Mmsi,
 }
 
-fn parse_property(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("not KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -102,6 +105,7 @@ impl Args {
             idle: self.idle,
             follow: self.follow,
             properties: self.set.clone(),
+            wrap: self.wrap.clone(),
         }
     }
 }
@@ -115,7 +119,7 @@ impl Key {
     }
 }
 
-fn exit(verdict: Verdict) -> Exit {
+pub(super) fn exit(verdict: Verdict) -> Exit {
     match verdict {
         Verdict::Clean => Exit::Ok,
         Verdict::Inconclusive => Exit::Incomplete,

@@ -90,7 +90,7 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn new(config: Config) -> Self {
-        let shape = Shape { run_id: config.run_id, topics: config.topic_names(), size: config.size };
+        let shape = Shape { run_id: config.run_id, topics: config.plain.names(), size: config.plain.size };
         Self {
             ack_log: AckLog::new(config.run_id, shape.topics.len()),
             config,

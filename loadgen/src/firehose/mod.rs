@@ -17,20 +17,15 @@ pub use server::Firehose;
 use crate::cpu::{NamedProcess, ProcessUsage};
 use crate::latency::Percentiles;
 use crate::ledger::Expectation;
-use crate::mqtt::{LAST_PACKET_ID, Qos};
+use crate::mqtt::Qos;
 use crate::output::OutputError;
-use crate::stamp::STAMP_LEN;
+use crate::pace::{PaceError, Rate, Shape};
+use crate::traffic::{Plain, TrafficError};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The most topics of a run; each costs about two payloads of memory.
-pub const MAX_TOPICS: u32 = 1_000_000;
-
-/// The largest payload, in bytes.
-pub const MAX_SIZE: usize = 1 << 20;
 
 /// What a firehose shall do.
 #[derive(Debug, Clone)]
@@ -43,18 +38,18 @@ pub struct Config {
     pub seconds: Option<Duration>,
     /// How long acknowledgements are waited for after `seconds`.
     pub drain: Duration,
-    /// Bytes of a payload: [`STAMP_LEN`] to [`MAX_SIZE`].
-    pub size: usize,
-    /// How many topics: 1 to [`MAX_TOPICS`].
-    pub topics: u32,
-    /// The topic names; `{n}` is replaced by 0, 1, 2 and so on.
-    pub topic_pattern: String,
+    /// What is sent.
+    pub plain: Plain,
     /// The most unacknowledged messages of a session (1 to 65,535); a smaller Receive Maximum of the client rules.
     pub window: u16,
     /// The QoS at which is delivered, if the subscriber does not ask for a lower one.
     pub qos: Qos,
-    /// Messages a second in all (open loop); none: as fast as the windows allow.
-    pub rate: Option<f64>,
+    /// How fast they are sent.
+    pub rate: Rate,
+    /// How that rate is spread over the time.
+    pub shape: Shape,
+    /// All connections are cut each time that this has passed since the start of the flood.
+    pub storm: Option<Duration>,
     /// How many sessions must have subscribed before the flood starts.
     pub sessions: usize,
     /// The run id of the stamps.
@@ -71,6 +66,12 @@ pub enum FirehoseError {
     /// A setting is out of its range.
     #[error("{0}")]
     Config(String),
+    /// What is to be sent is out of its range.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
+    /// The rate or its shape makes no sense.
+    #[error(transparent)]
+    Pace(#[from] PaceError),
     /// The address is taken or not ours.
     #[error("cannot listen on {address}: {cause}; choose another address, or port 0 for a free one")]
     Listen {
@@ -131,6 +132,8 @@ pub struct Report {
     pub messages_per_second: f64,
     /// From the stamp (open loop: the intended send time) to the acknowledgement.
     pub latency: Percentiles,
+    /// The same in full: shares of the messages, and the milliseconds that these did not exceed.
+    pub latency_curve: Vec<(f64, f64)>,
     /// CPU seconds of the generator itself during the flood.
     pub generator_cpu_seconds: f64,
     /// Messages sent for each CPU second of the generator.
@@ -147,35 +150,15 @@ impl Config {
         if self.messages.is_none() && self.seconds.is_none() {
             return fail("give --messages, --seconds or both: a flood must end".to_owned());
         }
-        if !(STAMP_LEN..=MAX_SIZE).contains(&self.size) {
-            return fail(format!("a payload of {} bytes is not possible: {STAMP_LEN} to {MAX_SIZE}", self.size));
-        }
-        if !(1..=MAX_TOPICS).contains(&self.topics) {
-            return fail(format!("{} topics are not possible: 1 to {MAX_TOPICS}", self.topics));
-        }
-        if self.topics > 1 && !self.topic_pattern.contains("{n}") {
-            return fail(format!(
-                "the topic pattern `{}` needs {{n}} to name {} topics",
-                self.topic_pattern, self.topics
-            ));
-        }
-        if self.topic_pattern.is_empty() || self.topic_pattern.contains(['#', '+', '\0']) {
-            return fail(format!("`{}` is not a topic: wildcards are for filters", self.topic_pattern));
-        }
-        if self.topic_pattern.len() > usize::from(LAST_PACKET_ID) - 8 {
-            return fail("the topic pattern is longer than a topic may be".to_owned());
-        }
+        self.plain.check()?;
         if self.window == 0 {
             return fail("a window of 0 would send nothing: 1 to 65535".to_owned());
         }
-        if self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-            return fail("the rate must be above 0; leave it out for as fast as possible".to_owned());
+        if self.storm.is_some_and(|storm| storm.is_zero()) {
+            return fail("a storm needs a time: connections are cut each time that it has passed".to_owned());
         }
+        self.rate.check(self.shape, false)?;
         Ok(())
-    }
-
-    fn topic_names(&self) -> Vec<String> {
-        (0..self.topics).map(|number| self.topic_pattern.replace("{n}", &number.to_string())).collect()
     }
 }
 

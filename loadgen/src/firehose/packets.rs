@@ -3,9 +3,7 @@
 use super::in_flight::Message;
 use crate::mqtt::{self, DUP, Qos, Version};
 use crate::stamp::{self, STAMP_LEN};
-
-/// Fills a payload behind its stamp.
-const FILLER: u8 = b'.';
+use crate::traffic::FILLER;
 
 /// What the packets of a run have in common.
 #[derive(Debug, Clone)]

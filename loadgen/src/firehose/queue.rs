@@ -1,6 +1,6 @@
 //! The messages that one subscription queue still has to deliver, as arithmetic instead of memory.
 
-use crate::clock::SECOND;
+use crate::pace::{Pace, Rate, Shape};
 
 /// Round robin over some topics: the n-th message of the queue is for topic `n mod topics`, with a sequence that
 /// rises by one each round. Nothing is stored but the position.
@@ -12,62 +12,43 @@ pub(crate) struct Queue {
     round: u64,
     issued: u64,
     total: u64,
-    /// Nanoseconds between two messages; 0 is as fast as possible.
-    interval_ns: f64,
+    pace: Pace,
     started_ns: i64,
 }
 
 impl Queue {
     /// A queue that delivers its topics' share of `messages`, which are dealt to `all_topics` topics in turn, at its
-    /// share of `rate` messages a second.
-    #[expect(clippy::cast_precision_loss, reason = "topics are below 2^32; a pace need not be exact to the last bit")]
-    pub(crate) fn new(topics: Vec<u32>, all_topics: u32, messages: u64, rate: Option<f64>, now: i64) -> Self {
+    /// share of the rate.
+    #[expect(clippy::cast_precision_loss, reason = "topics are below 2^32")]
+    pub(crate) fn new(
+        topics: Vec<u32>,
+        all_topics: u32,
+        messages: u64,
+        (rate, shape): (Rate, Shape),
+        now: i64,
+    ) -> Self {
         let each = messages / u64::from(all_topics);
         let one_more = messages % u64::from(all_topics);
         let extra = topics.iter().filter(|&&topic| u64::from(topic) < one_more).count();
         let total = each.saturating_mul(topics.len() as u64).saturating_add(extra as u64);
         let share = topics.len() as f64 / f64::from(all_topics);
-        Self {
-            topics,
-            next_topic: 0,
-            round: 0,
-            issued: 0,
-            total,
-            interval_ns: rate.map_or(0.0, |rate| SECOND as f64 / (rate * share)),
-            started_ns: now,
-        }
+        let pace = Pace::new(rate, shape, share);
+        Self { topics, next_topic: 0, round: 0, issued: 0, total, pace, started_ns: now }
     }
 
     /// How many messages may be sent at `now`.
     pub(crate) fn due(&self, now: i64) -> u64 {
         let left = self.total - self.issued;
-        if self.interval_ns == 0.0 || left == 0 {
-            return left;
-        }
-        if now < self.intended_ns(now) {
+        if left == 0 || now < self.intended_ns(now) {
             return 0;
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "the quotient is a positive count far below 2^53"
-        )]
-        let by_now = ((now - self.started_ns) as f64 / self.interval_ns) as u64 + 1;
-        by_now.saturating_sub(self.issued).min(left)
+        // At least the one whose time it is, whatever a float rounds.
+        self.pace.due(now - self.started_ns).saturating_sub(self.issued).clamp(1, left)
     }
 
     /// When the next message is meant to be sent; as fast as possible: now.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "nanoseconds of a run fit an f64 to the microsecond"
-    )]
     pub(crate) fn intended_ns(&self, now: i64) -> i64 {
-        if self.interval_ns == 0.0 {
-            return now;
-        }
-        self.started_ns + (self.issued as f64 * self.interval_ns) as i64
+        self.pace.offset_ns(self.issued, 0).map_or(now, |offset| self.started_ns + offset)
     }
 
     /// Takes the next message: its publisher and sequence. The caller has asked [`Queue::due`].
@@ -105,7 +86,7 @@ mod tests {
 
     #[test]
     fn deals_messages_in_turn_and_shares_the_remainder() {
-        let mut queue = Queue::new(vec![0, 2], 3, 8, None, 0);
+        let mut queue = Queue::new(vec![0, 2], 3, 8, (Rate::Max, Shape::Steady), 0);
         // 8 messages on 3 topics: 3, 3 and 2 of them.
         let mut taken = Vec::new();
         while queue.due(0) > 0 {
@@ -118,7 +99,7 @@ mod tests {
 
     #[test]
     fn keeps_its_share_of_the_rate() {
-        let mut queue = Queue::new(vec![0], 2, u64::MAX, Some(1000.0), 0);
+        let mut queue = Queue::new(vec![0], 2, u64::MAX, (Rate::PerSecond(1000.0), Shape::Steady), 0);
         // Half the topics, so one message every 2 ms, the first at once.
         assert_eq!(queue.due(0), 1);
         assert_eq!(queue.due(9_000_000), 5);

@@ -6,9 +6,11 @@ use self::connection::Connection;
 use super::broker::{Broker, Close, Link};
 use super::{Config, FirehoseError, Report};
 use crate::clock::{Clock, MILLISECOND, SECOND, seconds_between};
-use crate::cpu::{self, ProcessWatch};
+use crate::cpu::Meter;
 use crate::mqtt::Qos;
 use crate::net::{Poll, Ready, feed, read_once};
+use crate::pace::Rate;
+use crate::progress::Progress;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -74,9 +76,9 @@ impl Firehose {
     ///
     /// # Errors
     /// [`FirehoseError`]; the log of acknowledgements is written nevertheless, where that is possible.
-    pub fn run(self, stop: &AtomicBool) -> Result<Report, FirehoseError> {
+    pub fn run(self, progress: &Progress, stop: &AtomicBool) -> Result<Report, FirehoseError> {
         let mut server = Server::new(self.config, self.listener)?;
-        let outcome = server.run(stop);
+        let outcome = server.run(progress, stop);
         let saved = server.save_ack_log();
         outcome?;
         saved?;
@@ -93,9 +95,8 @@ struct Server {
     connections: BTreeMap<u64, Connection>,
     next_token: u64,
     buffer: Vec<u8>,
-    watches: Vec<ProcessWatch>,
-    /// CPU seconds of our own at the start of the flood, and during it.
-    own_cpu: (f64, f64),
+    /// From the start of the flood to its end.
+    meter: Option<Meter>,
     each_second: Vec<u64>,
     accepted: u64,
     violations: u64,
@@ -103,6 +104,7 @@ struct Server {
     next_tick_ns: i64,
     /// At a given rate: nothing new is sent before this time, so that acknowledgements do not cause small writes.
     next_send_ns: i64,
+    next_storm_ns: Option<i64>,
     is_stopping: bool,
 }
 
@@ -112,10 +114,11 @@ impl Server {
         let poll = Poll::new()?;
         poll.add(&listener, LISTENER, false)?;
         Ok(Self {
-            watches: config.processes.iter().cloned().map(ProcessWatch::new).collect(),
+            meter: None,
             broker: Broker::new(config.clone()),
             next_tick_ns: clock.now(),
             next_send_ns: 0,
+            next_storm_ns: None,
             config,
             clock,
             listener,
@@ -123,7 +126,6 @@ impl Server {
             connections: BTreeMap::new(),
             next_token: LISTENER + 1,
             buffer: vec![0; READ_BUFFER],
-            own_cpu: (0.0, 0.0),
             each_second: Vec::new(),
             accepted: 0,
             violations: 0,
@@ -132,7 +134,7 @@ impl Server {
         })
     }
 
-    fn run(&mut self, stop: &AtomicBool) -> Result<(), FirehoseError> {
+    fn run(&mut self, progress: &Progress, stop: &AtomicBool) -> Result<(), FirehoseError> {
         let mut ready = Vec::new();
         let mut timeout = 0;
         while !stop.load(Ordering::Relaxed) {
@@ -146,12 +148,13 @@ impl Server {
             if self.broker.started_ns.is_none() {
                 self.broker.poll_start(now)?;
                 if self.broker.started_ns.is_some() {
-                    self.handle_start();
+                    self.meter = Some(Meter::start(&self.config.processes, now));
                 }
             }
             if now >= self.next_tick_ns {
                 self.next_tick_ns = now + TICK_NS;
                 self.tick(now)?;
+                self.note(progress);
             }
             if self.broker.is_done() && self.connections.values().all(|open| open.out.is_empty()) {
                 break;
@@ -161,14 +164,8 @@ impl Server {
             }
             timeout = if self.pump_all(now) { 0 } else { self.timeout() };
         }
-        self.sample();
         self.close_all();
         Ok(())
-    }
-
-    fn handle_start(&mut self) {
-        self.own_cpu.0 = cpu::own_seconds();
-        self.watches.iter_mut().for_each(ProcessWatch::sample);
     }
 
     fn handle_ready(&mut self, event: Ready, now: i64) -> Result<(), FirehoseError> {
@@ -233,7 +230,7 @@ impl Server {
 
     /// Sends what may be sent; true if there is more to do at once.
     fn pump_all(&mut self, now: i64) -> bool {
-        let is_paced = self.config.rate.is_some();
+        let is_paced = self.config.rate != Rate::Max;
         let may_fill = !is_paced || now >= self.next_send_ns;
         if is_paced && may_fill {
             self.next_send_ns = now + PACE_NS;
@@ -262,7 +259,7 @@ impl Server {
     fn timeout(&self) -> i64 {
         let now = self.clock.now();
         let until_tick = self.next_tick_ns - now;
-        if self.config.rate.is_none() {
+        if self.config.rate == Rate::Max {
             return until_tick;
         }
         let due = self.broker.next_due_ns(now);
@@ -295,6 +292,24 @@ impl Server {
         }
     }
 
+    fn note(&self, progress: &Progress) {
+        let Broker { counts, latency, .. } = &self.broker;
+        progress.note_all_sent(counts.sent, counts.sent * self.config.plain.size as u64);
+        progress.note_acknowledged(counts.acknowledged, latency.percentiles());
+    }
+
+    /// Cuts all connections without a word, where that is wanted now.
+    fn storm(&mut self, started: i64, now: i64) {
+        let Some(storm) = self.config.storm else { return };
+        let pause = i64::try_from(storm.as_nanos()).unwrap_or(i64::MAX);
+        let at = *self.next_storm_ns.get_or_insert(started.saturating_add(pause));
+        if now >= at {
+            self.next_storm_ns = Some(now.saturating_add(pause));
+            let tokens: Vec<_> = self.connections.keys().copied().collect();
+            tokens.into_iter().for_each(|token| self.close(token, None));
+        }
+    }
+
     fn tick(&mut self, now: i64) -> Result<(), FirehoseError> {
         let silent: Vec<_> = self
             .connections
@@ -309,7 +324,10 @@ impl Server {
         let Some(started) = self.broker.started_ns else {
             return Ok(());
         };
-        self.sample();
+        self.storm(started, now);
+        if let Some(meter) = &mut self.meter {
+            meter.tick(now);
+        }
         let second = usize::try_from((now - started) / SECOND).unwrap_or(usize::MAX);
         if self.each_second.len() < second {
             let before: u64 = self.each_second.iter().sum();
@@ -333,11 +351,6 @@ impl Server {
         seconds_between(started, now) >= (limit + self.config.drain).as_secs_f64()
     }
 
-    fn sample(&mut self) {
-        self.own_cpu.1 = cpu::own_seconds() - self.own_cpu.0;
-        self.watches.iter_mut().for_each(ProcessWatch::sample);
-    }
-
     fn save_ack_log(&self) -> Result<(), FirehoseError> {
         if let Some(path) = &self.config.ack_log {
             self.broker.ack_log.save(path)?;
@@ -357,6 +370,7 @@ impl Server {
         let per = |count: u64, seconds: f64| {
             if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
         };
+        let (own_cpu, processes) = self.meter.map(Meter::finish).unwrap_or_default();
         let is_planned = self.config.messages.is_none() || !self.is_stopping;
         Report {
             expected: self.broker.expectation(),
@@ -375,9 +389,10 @@ impl Server {
             seconds,
             messages_per_second: per(measured, seconds),
             latency: self.broker.latency.percentiles(),
-            generator_cpu_seconds: self.own_cpu.1,
-            generator_messages_per_cpu_second: per(counts.sent, self.own_cpu.1),
-            processes: self.watches.iter().map(|watch| watch.usage().clone()).collect(),
+            latency_curve: self.broker.latency.curve(),
+            generator_cpu_seconds: own_cpu,
+            generator_messages_per_cpu_second: per(counts.sent, own_cpu),
+            processes,
             acknowledged_each_second: self.each_second,
         }
     }

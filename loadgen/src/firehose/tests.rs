@@ -1,6 +1,7 @@
 use super::*;
 use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read};
 use crate::mqtt::{DUP, Fields, Version, frame, kind, put_ack, put_packet, put_text};
+use crate::progress::Progress;
 use crate::sequences::Sequences;
 use crate::stamp::Stamp;
 use std::collections::BTreeMap;
@@ -16,17 +17,21 @@ fn config() -> Config {
         messages: Some(1_000),
         seconds: None,
         drain: Duration::from_secs(5),
-        size: 100,
-        topics: 7,
-        topic_pattern: "fire/{n}".to_owned(),
+        plain: plain(),
         window: 50,
         qos: Qos::ExactlyOnce,
-        rate: None,
+        rate: Rate::Max,
+        shape: Shape::Steady,
+        storm: None,
         sessions: 1,
         run_id: 9,
         ack_log: None,
         processes: Vec::new(),
     }
+}
+
+fn plain() -> Plain {
+    Plain { size: 100, topics: 7, pattern: "fire/{n}".to_owned() }
 }
 
 /// A firehose on its own thread.
@@ -41,7 +46,11 @@ impl Running {
         let firehose = Firehose::bind(config).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
-        Self { address: firehose.local_addr().unwrap(), stop, thread: std::thread::spawn(move || firehose.run(&flag)) }
+        Self {
+            address: firehose.local_addr().unwrap(),
+            stop,
+            thread: std::thread::spawn(move || firehose.run(&Progress::default(), &flag)),
+        }
     }
 
     fn finish(self) -> Report {
@@ -421,7 +430,8 @@ fn a_refused_message_is_not_acknowledged() {
 
 #[test]
 fn a_rate_is_kept_and_latency_counts_from_the_intended_time() {
-    let firehose = Running::start(Config { messages: Some(200), rate: Some(1_000.0), window: 1, ..config() });
+    let firehose =
+        Running::start(Config { messages: Some(200), rate: Rate::PerSecond(1_000.0), window: 1, ..config() });
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, "bridge", false);
     subscriber.subscribe("fire/#", 1);
     let held = subscriber.publish();
@@ -554,13 +564,13 @@ fn who_watches_the_broker_is_refused_and_not_waited_for() {
 #[test]
 fn impossible_settings_are_named() {
     let cases = [
-        (Config { size: 59, ..config() }, "59 bytes"),
-        (Config { topics: 0, ..config() }, "0 topics"),
+        (Config { plain: Plain { size: 59, ..plain() }, ..config() }, "59 bytes"),
+        (Config { plain: Plain { topics: 0, ..plain() }, ..config() }, "0 topics"),
         (Config { messages: None, ..config() }, "--messages"),
         (Config { window: 0, ..config() }, "window"),
-        (Config { rate: Some(0.0), ..config() }, "rate"),
-        (Config { topic_pattern: "fire".to_owned(), ..config() }, "{n}"),
-        (Config { topic_pattern: "fire/#/{n}".to_owned(), ..config() }, "wildcards"),
+        (Config { rate: Rate::PerSecond(0.0), ..config() }, "rate"),
+        (Config { plain: Plain { pattern: "fire".to_owned(), ..plain() }, ..config() }, "{n}"),
+        (Config { plain: Plain { pattern: "fire/#/{n}".to_owned(), ..plain() }, ..config() }, "wildcards"),
     ];
     for (config, word) in cases {
         let error = Firehose::bind(config).unwrap_err().to_string();

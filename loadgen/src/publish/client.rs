@@ -1,10 +1,10 @@
 //! One publishing client without any I/O: bytes and the time in, bytes out.
 
-use super::feed::Feed;
 use super::run::Run;
 use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read};
 use crate::mqtt::{DUP, Qos, Violation, frame, kind, next_packet_id, put_ack, put_publish};
 use crate::stamp;
+use crate::traffic::Feed;
 use std::collections::VecDeque;
 
 /// One write carries at most about this many bytes.
@@ -251,8 +251,8 @@ impl Client {
     }
 
     fn send_next(&mut self, out: &mut Vec<u8>, run: &mut Run, now: i64) {
-        let number = self.feed.peek().expect("asked by may_send");
-        let intended_ns = run.pace.intended_ns(number, now);
+        let place = self.feed.peek().expect("asked by may_send");
+        let intended_ns = run.intended_ns(place, now);
         let next = self.feed.take(&mut run.payload);
         stamp::seal(&mut run.payload, next.stamp_at, next.sequence, intended_ns);
         run.sent[next.publisher as usize] += 1;
@@ -285,7 +285,7 @@ impl Client {
 
     /// When the next new message is meant to be sent; none at the end.
     pub(crate) fn next_due_ns(&self, run: &Run, now: i64) -> Option<i64> {
-        self.feed.peek().map(|number| run.pace.intended_ns(number, now))
+        self.feed.peek().map(|place| run.intended_ns(place, now))
     }
 
     /// Whether a message could be sent but for the pace and the gate.

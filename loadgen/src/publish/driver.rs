@@ -3,7 +3,7 @@
 use super::client::{Client, Lost};
 use super::{Config, PublishError, run::Run};
 use crate::clock::{Clock, MILLISECOND, SECOND};
-use crate::cpu;
+use crate::cpu::{Meter, ProcessUsage};
 use crate::net::{Outbox, Poll, Ready, feed, read_once};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::cmp::Reverse;
@@ -58,6 +58,7 @@ struct Link {
 pub(crate) struct Totals {
     pub(crate) connections_lost: u64,
     pub(crate) cpu_seconds: f64,
+    pub(crate) processes: Vec<ProcessUsage>,
     pub(crate) each_second: Vec<u64>,
 }
 
@@ -71,10 +72,11 @@ pub(crate) struct Driver {
     wakes: BinaryHeap<Reverse<(i64, usize)>>,
     buffer: Vec<u8>,
     totals: Totals,
-    cpu_at_start: f64,
+    meter: Option<Meter>,
     started_ns: i64,
     was_connected: bool,
     next_tick_ns: i64,
+    next_storm_ns: Option<i64>,
 }
 
 impl Driver {
@@ -97,7 +99,9 @@ impl Driver {
             down_since_ns: Some(now),
             wake_ns: None,
         };
+        let next_storm_ns = config.storm.map(|storm| now + nanoseconds(storm));
         let mut driver = Self {
+            next_storm_ns,
             poll: Poll::new()?,
             config,
             clock,
@@ -107,7 +111,7 @@ impl Driver {
             wakes: BinaryHeap::new(),
             buffer: vec![0; READ_BUFFER],
             totals: Totals::default(),
-            cpu_at_start: cpu::own_seconds(),
+            meter: None,
             started_ns: now,
             was_connected: false,
             next_tick_ns: now,
@@ -121,6 +125,7 @@ impl Driver {
     pub(crate) fn run(&mut self, stop: &AtomicBool) -> Result<(), PublishError> {
         let mut ready = Vec::new();
         let mut stopped_ns = None;
+        self.meter = Some(Meter::start(&self.config.processes, self.started_ns));
         loop {
             let timeout = self.timeout();
             ready.clear();
@@ -148,7 +153,7 @@ impl Driver {
         }
         self.goodbye();
         self.note_progress();
-        self.totals.cpu_seconds = cpu::own_seconds() - self.cpu_at_start;
+        (self.totals.cpu_seconds, self.totals.processes) = self.meter.take().map(Meter::finish).unwrap_or_default();
         Ok(())
     }
 
@@ -176,7 +181,7 @@ impl Driver {
             return until_tick;
         };
         let until_wake = wake - now;
-        let is_paced = self.config.rate.is_some();
+        let is_paced = self.run.pace.is_open_loop();
         until_tick.min(if is_paced { until_wake.max(PACE_NS) } else { until_wake })
     }
 
@@ -334,7 +339,7 @@ impl Driver {
         }
         let since = *link.down_since_ns.get_or_insert(now);
         let patience = if self.was_connected { self.config.patience } else { self.config.patience.min(FIRST_PATIENCE) };
-        let is_over = now - since > i64::try_from(patience.as_nanos()).unwrap_or(i64::MAX);
+        let is_over = now - since > nanoseconds(patience);
         if lost.is_final() || is_over {
             return Err(PublishError::Broker { url: self.config.url.clone(), cause: lost.to_string() });
         }
@@ -346,7 +351,23 @@ impl Driver {
         Ok(())
     }
 
+    /// Cuts all connections, where that is wanted now; they are opened again at once.
+    fn storm(&mut self, now: i64) -> Result<(), PublishError> {
+        let (Some(at), Some(storm)) = (self.next_storm_ns, self.config.storm) else { return Ok(()) };
+        if now < at {
+            return Ok(());
+        }
+        self.next_storm_ns = Some(now + nanoseconds(storm));
+        for number in 0..self.links.len() {
+            if self.links[number].client.is_up() {
+                self.lose(number, Lost::Socket("cut by --storm".to_owned()), now)?;
+            }
+        }
+        Ok(())
+    }
+
     fn tick(&mut self, now: i64) -> Result<(), PublishError> {
+        self.storm(now)?;
         for number in 0..self.links.len() {
             let link = &mut self.links[number];
             if link.socket.is_none() {
@@ -362,6 +383,9 @@ impl Driver {
             }
         }
         self.note_progress();
+        if let Some(meter) = &mut self.meter {
+            meter.tick(now);
+        }
         let second = usize::try_from((now - self.started_ns) / SECOND).unwrap_or(usize::MAX);
         if self.totals.each_second.len() < second {
             let before: u64 = self.totals.each_second.iter().sum();
@@ -385,6 +409,10 @@ impl Driver {
             }
         }
     }
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {

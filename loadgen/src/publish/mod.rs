@@ -5,20 +5,22 @@
 
 mod client;
 mod driver;
-mod feed;
 mod run;
 
-use crate::ais::nmea::{self, NmeaError};
-use crate::clock::{Clock, SECOND, seconds_between};
+use crate::ais::nmea;
+use crate::ais::payload::Format;
+use crate::clock::{Clock, seconds_between};
+use crate::cpu::{NamedProcess, ProcessUsage};
 use crate::latency::Percentiles;
 use crate::ledger::{AckLog, Expectation};
 use crate::mqtt::{Qos, Version};
 use crate::output::OutputError;
+use crate::pace::{Pace, PaceError, Rate, Shape};
 use crate::progress::Progress;
+use crate::traffic::{Prepared, Traffic, TrafficError};
 use client::Client;
 use driver::Driver;
-use feed::Plan;
-use run::{Pace, Run};
+use run::Run;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -31,25 +33,8 @@ use std::time::Duration;
 /// The most clients of a run: each is a connection, and a process may open about a thousand unless its limit is raised.
 pub const MAX_CLIENTS: u32 = 50_000;
 
-/// The most vessels of a fleet: more MMSIs would leave the range of ships.
-pub const MAX_FLEET: u32 = 10_000_000;
-
 /// Seconds; the broker may overrule it.
 const KEEP_ALIVE_SECONDS: u16 = 30;
-
-/// What is published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Traffic {
-    /// The AIS sentences recorded in these files, over and over.
-    Recorded(Vec<PathBuf>),
-    /// A synthetic fleet.
-    Fleet {
-        /// How many vessels: 1 to [`MAX_FLEET`].
-        vessels: u32,
-        /// The same seed gives the same messages.
-        seed: u64,
-    },
-}
 
 /// A broker's address: `mqtt://[user:password@]host[:port]`.
 #[derive(Clone, PartialEq, Eq)]
@@ -109,6 +94,8 @@ pub struct Config {
     pub version: Version,
     /// What is published.
     pub traffic: Traffic,
+    /// What the payloads are made of.
+    pub format: Format,
     /// QoS of every message.
     pub qos: Qos,
     /// Connections: 1 to [`MAX_CLIENTS`]. The topics are dealt to them.
@@ -117,8 +104,12 @@ pub struct Config {
     pub in_flight: u16,
     /// Messages in all; none: until it is stopped.
     pub messages: Option<u64>,
-    /// Messages a second in all (open loop); none: as fast as the broker takes them.
-    pub rate: Option<f64>,
+    /// How fast they are sent.
+    pub rate: Rate,
+    /// How that rate is spread over the time.
+    pub shape: Shape,
+    /// All connections are cut and opened again each time that this has passed.
+    pub storm: Option<Duration>,
     /// Closed loop on the receiving end: the most payload bytes that may be sent and not noted as verified in [`Progress`].
     pub ahead: Option<u64>,
     /// Whether the broker keeps the clients' sessions while they are away. QoS 2 needs it.
@@ -129,6 +120,8 @@ pub struct Config {
     pub patience: Duration,
     /// Where to keep the log of acknowledgements, rewritten every second.
     pub ack_log: Option<PathBuf>,
+    /// Processes whose CPU and memory are sampled during the run.
+    pub processes: Vec<NamedProcess>,
 }
 
 /// Why a run of the publisher failed.
@@ -137,9 +130,12 @@ pub enum PublishError {
     /// A setting is out of its range.
     #[error("{0}")]
     Config(String),
-    /// The recorded sentences cannot be used.
+    /// There is nothing to publish.
     #[error(transparent)]
-    Nmea(#[from] NmeaError),
+    Traffic(#[from] TrafficError),
+    /// The rate or its shape makes no sense.
+    #[error(transparent)]
+    Pace(#[from] PaceError),
     /// The broker is not there, or does not want us.
     #[error("no connection to the MQTT broker at {url:?}: {cause}; is it running, and does it listen there?")]
     Broker {
@@ -186,8 +182,12 @@ pub struct Report {
     pub messages_per_second: f64,
     /// From sending (open loop: from the intended time) to the acknowledgement.
     pub latency: Percentiles,
+    /// The same in full: shares of the messages, and the milliseconds that these did not exceed.
+    pub latency_curve: Vec<(f64, f64)>,
     /// CPU seconds of the whole process during the run.
     pub generator_cpu_seconds: f64,
+    /// What the sampled processes used during the run.
+    pub processes: Vec<ProcessUsage>,
     /// Messages acknowledged in each second.
     pub acknowledged_each_second: Vec<u64>,
     /// What was acknowledged, message by message.
@@ -206,10 +206,10 @@ impl Publisher {
     /// Checks the settings, reads the recorded files and starts.
     ///
     /// # Errors
-    /// [`PublishError::Config`], [`PublishError::Nmea`] and [`PublishError::System`]; what happens later comes out of
+    /// [`PublishError::Config`], [`PublishError::Traffic`] and [`PublishError::System`]; what happens later comes out of
     /// [`Publisher::join`].
     pub fn spawn(config: Config, progress: Arc<Progress>) -> Result<Self, PublishError> {
-        let prepared = prepare(&config)?;
+        let prepared = config.prepare()?;
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
@@ -248,22 +248,8 @@ impl Publisher {
 /// # Errors
 /// [`PublishError`]; the log of acknowledgements is written nevertheless, where that is possible.
 pub fn run(config: Config, progress: Arc<Progress>, stop: &AtomicBool) -> Result<Report, PublishError> {
-    let prepared = prepare(&config)?;
+    let prepared = config.prepare()?;
     run_prepared(config, prepared, progress, stop)
-}
-
-type Prepared = (Arc<Plan>, Option<nmea::Counts>);
-
-fn prepare(config: &Config) -> Result<Prepared, PublishError> {
-    config.check()?;
-    let (messages, run_id) = (config.messages, config.run_id);
-    Ok(match &config.traffic {
-        Traffic::Recorded(paths) => {
-            let (records, counts) = nmea::read_files(paths)?;
-            (Arc::new(Plan::recorded(&records, messages, run_id)), Some(counts))
-        }
-        Traffic::Fleet { vessels, seed } => (Arc::new(Plan::fleet(*vessels, *seed, messages, run_id)), None),
-    })
 }
 
 fn run_prepared(
@@ -274,14 +260,11 @@ fn run_prepared(
 ) -> Result<Report, PublishError> {
     let (plan, nmea) = prepared;
     let clock = Clock::start();
-    let pace = Pace {
-        started_ns: clock.now(),
-        #[expect(clippy::cast_precision_loss, reason = "a second has few nanoseconds")]
-        interval_ns: config.rate.map_or(0.0, |rate| SECOND as f64 / rate),
-    };
+    let started_ns = clock.now();
+    let pace = (Pace::new(config.rate, config.shape, 1.0), started_ns);
     let run = Run::new(config.qos, pace, progress, config.ahead, config.run_id, plan.topics.len());
     // Sessions of an earlier run must not meet this one's packet identifiers.
-    let nonce = pace.started_ns;
+    let nonce = started_ns;
     let clients = (0..config.clients).map(|number| {
         let options = crate::mqtt::client::ConnectOptions {
             version: config.version,
@@ -324,13 +307,20 @@ fn report(driver: Driver, topics: Vec<String>, nmea: Option<nmea::Counts>) -> Re
         seconds,
         messages_per_second: if seconds > 0.0 { measured as f64 / seconds } else { 0.0 },
         latency: run.latency.percentiles(),
+        latency_curve: run.latency.curve(),
         generator_cpu_seconds: totals.cpu_seconds,
+        processes: totals.processes,
         acknowledged_each_second: totals.each_second,
         ack_log: run.ack_log,
     }
 }
 
 impl Config {
+    fn prepare(&self) -> Result<Prepared, PublishError> {
+        self.check()?;
+        Ok(self.traffic.prepare(&self.format, self.messages, self.run_id, self.clients)?)
+    }
+
     fn check(&self) -> Result<(), PublishError> {
         let fail = |text: String| Err(PublishError::Config(text));
         if !(1..=MAX_CLIENTS).contains(&self.clients) {
@@ -339,13 +329,9 @@ impl Config {
         if self.in_flight == 0 {
             return fail("nothing in flight would send nothing: 1 to 65535".to_owned());
         }
-        if self.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-            return fail("the rate must be above 0; leave it out for as fast as possible".to_owned());
-        }
-        if let Traffic::Fleet { vessels, .. } = self.traffic
-            && !(1..=MAX_FLEET).contains(&vessels)
-        {
-            return fail(format!("a fleet of {vessels} is not possible: 1 to {MAX_FLEET}"));
+        self.rate.check(self.shape, self.traffic.is_fleet())?;
+        if self.storm.is_some_and(|storm| storm.is_zero()) {
+            return fail("a storm needs a time: connections are cut each time that it has passed".to_owned());
         }
         if self.qos == Qos::ExactlyOnce && !self.persistent {
             return fail("QoS 2 needs persistent sessions: without them a reconnect would double messages".to_owned());

@@ -3,7 +3,9 @@
 use crate::latency::Latency;
 use crate::ledger::AckLog;
 use crate::mqtt::Qos;
+use crate::pace::Pace;
 use crate::progress::Progress;
+use crate::traffic::Place;
 use std::sync::Arc;
 
 /// Buffers kept for later packets; more are given back.
@@ -14,6 +16,7 @@ const MAX_SPARE: usize = 1_024;
 pub(crate) struct Run {
     pub(crate) qos: Qos,
     pub(crate) pace: Pace,
+    pub(crate) started_ns: i64,
     pub(crate) progress: Arc<Progress>,
     /// The most payload bytes that may be sent and not verified.
     pub(crate) ahead: Option<u64>,
@@ -41,32 +44,10 @@ pub(crate) struct Counts {
     pub(crate) sessions_lost: u64,
 }
 
-/// When message `n` of the run is meant to be sent.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    pub(crate) started_ns: i64,
-    /// 0 is as fast as possible.
-    pub(crate) interval_ns: f64,
-}
-
-impl Pace {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "nanoseconds of a run fit an f64 to the microsecond"
-    )]
-    pub(crate) fn intended_ns(self, number: u64, now: i64) -> i64 {
-        if self.interval_ns == 0.0 {
-            return now;
-        }
-        self.started_ns + (number as f64 * self.interval_ns) as i64
-    }
-}
-
 impl Run {
     pub(crate) fn new(
         qos: Qos,
-        pace: Pace,
+        (pace, started_ns): (Pace, i64),
         progress: Arc<Progress>,
         ahead: Option<u64>,
         run_id: u32,
@@ -75,6 +56,7 @@ impl Run {
         Self {
             qos,
             pace,
+            started_ns,
             progress,
             ahead,
             sent: vec![0; topics],
@@ -86,6 +68,11 @@ impl Run {
             spare: Vec::new(),
             payload: Vec::new(),
         }
+    }
+
+    /// When a message is meant to be sent; as fast as possible: now.
+    pub(crate) fn intended_ns(&self, place: Place, now: i64) -> i64 {
+        self.pace.offset_ns(place.number, place.at_ns).map_or(now, |offset| self.started_ns + offset)
     }
 
     /// Whether something new may be sent: not after a stop, and not when the receiving end is too far behind.

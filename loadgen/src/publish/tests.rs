@@ -3,6 +3,7 @@ use crate::mqtt::broker::{Connect, FromClient, put_connack, read};
 use crate::mqtt::{DUP, Fields, frame, kind, put_ack};
 use crate::sequences::Sequences;
 use crate::stamp::Stamp;
+use crate::traffic::Fleet;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -48,17 +49,21 @@ impl Broker {
                 login: None,
             },
             version: Version::V5,
-            traffic: Traffic::Fleet { vessels: 3, seed: 1 },
+            traffic: Traffic::Fleet(Fleet { vessels: 3, seed: 1 }),
+            format: Format::Json,
             qos: Qos::AtLeastOnce,
             clients: 1,
             in_flight: 10,
             messages: Some(200),
-            rate: None,
+            rate: Rate::Max,
+            shape: Shape::Steady,
+            storm: None,
             ahead: None,
             persistent: true,
             run_id: 5,
             patience: Duration::from_secs(20),
             ack_log: None,
+            processes: Vec::new(),
         }
     }
 
@@ -325,7 +330,7 @@ fn waits_for_what_has_been_verified() {
                 peer.ack(kind::PUBACK, publish.packet_id);
             }
             assert_eq!(progress.snapshot().sent, sent, "sent with the gate closed");
-            progress.note_verified(received, progress.sent_bytes_for_test());
+            progress.note_verified(received, progress.snapshot().sent_bytes);
         }
     }
     peer.take_all();
@@ -336,7 +341,7 @@ fn waits_for_what_has_been_verified() {
 #[test]
 fn a_rate_is_kept_over_an_outage() {
     let broker = Broker::start();
-    let (publisher, _) = start(Config { rate: Some(1_000.0), ..broker.config() });
+    let (publisher, _) = start(Config { rate: Rate::PerSecond(1_000.0), ..broker.config() });
     let mut peer = broker.greet(false);
     let first = peer.publish();
     peer.cut();
@@ -439,11 +444,11 @@ fn urls_are_read() {
 fn impossible_settings_are_named() {
     let broker = Broker::start();
     let config = || broker.config();
-    let fleet = Traffic::Fleet { vessels: 0, seed: 1 };
+    let fleet = Traffic::Fleet(Fleet { vessels: 0, seed: 1 });
     let cases = [
         (Config { clients: 0, ..config() }, "0 clients"),
         (Config { in_flight: 0, ..config() }, "in flight"),
-        (Config { rate: Some(-1.0), ..config() }, "rate"),
+        (Config { rate: Rate::PerSecond(-1.0), ..config() }, "rate"),
         (Config { traffic: fleet, ..config() }, "fleet of 0"),
         (Config { qos: Qos::ExactlyOnce, persistent: false, ..config() }, "persistent"),
     ];

@@ -2,9 +2,11 @@
 
 mod reader;
 mod report;
+mod wrap;
 
 pub use reader::{Config, KafkaError, read};
 pub use report::{KeyRule, Report, Verdict};
+pub use wrap::Wrap;
 
 use crate::latency::Latency;
 use crate::ledger::{AckLog, Expectation};

@@ -1,6 +1,6 @@
 //! Reads Kafka topics from their beginning to their end, without a consumer group.
 
-use super::{Record, Verifier};
+use super::{Record, Verifier, Wrap};
 use crate::clock::{Clock, MILLISECOND, SECOND};
 use crate::progress::Progress;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -33,6 +33,8 @@ pub struct Config {
     pub follow: bool,
     /// Further librdkafka settings.
     pub properties: Vec<(String, String)>,
+    /// Where the payload is in a record.
+    pub wrap: Wrap,
 }
 
 /// Why the topics could not be read.
@@ -91,7 +93,7 @@ pub fn read(
         match message {
             Ok(Some(message)) => {
                 last_news = now;
-                observe(verifier, &message, config.follow.then_some(now));
+                observe(verifier, &config.wrap, &message, config.follow.then_some(now));
                 ends.note(&message);
             }
             Ok(None) => {}
@@ -206,14 +208,14 @@ fn assign(config: &Config, consumer: &BaseConsumer, verifier: &mut Verifier) -> 
     Ok(ends)
 }
 
-fn observe(verifier: &mut Verifier, message: &BorrowedMessage<'_>, read_ns: Option<i64>) {
+fn observe(verifier: &mut Verifier, wrap: &Wrap, message: &BorrowedMessage<'_>, read_ns: Option<i64>) {
     let own = || message.timestamp().to_millis().unwrap_or(0).saturating_mul(SECOND / 1_000);
     verifier.observe(&Record {
         topic: message.topic(),
         partition: message.partition(),
         offset: message.offset(),
         key: message.key(),
-        payload: message.payload().unwrap_or_default(),
+        payload: &wrap.payload(message).unwrap_or_default(),
         arrived_ns: read_ns.unwrap_or_else(own),
     });
 }

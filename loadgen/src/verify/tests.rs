@@ -263,6 +263,7 @@ fn config(cluster: &MockCluster<'_, DefaultProducerContext>) -> Config {
         idle: Duration::from_secs(20),
         follow: false,
         properties: Vec::new(),
+        wrap: Wrap::None,
     }
 }
 

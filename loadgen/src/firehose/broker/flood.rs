@@ -55,7 +55,8 @@ impl Broker {
                 continue;
             }
             let messages = self.config.messages.unwrap_or(u64::MAX);
-            let queue = Queue::new(topics, self.config.topics, messages, self.config.rate, now);
+            let pace = (self.config.rate, self.config.shape);
+            let queue = Queue::new(topics, self.config.plain.topics, messages, pace, now);
             let number = self.queues.len();
             self.queues.push(queue);
             match group {

@@ -1,0 +1,50 @@
+//! What `publish` and `kafka` send.
+
+use clap::ArgGroup;
+use fairlead_loadgen::traffic::{self, Fleet};
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(group = ArgGroup::new("traffic").required(true))]
+pub(super) struct Traffic {
+    /// The AIS sentences recorded in these files, over and over
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "traffic")]
+    nmea: Vec<PathBuf>,
+    /// The reports of this many synthetic vessels: the first 100,000, over and over
+    #[arg(long, value_name = "VESSELS", group = "traffic")]
+    fleet: Option<u32>,
+    /// The same seed gives the same fleet
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    plain: Plain,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Plain {
+    /// Payloads of so many bytes, at least 60
+    #[arg(long, group = "traffic")]
+    size: Option<usize>,
+    /// Number of topics
+    #[arg(long, default_value_t = 1_000)]
+    topics: u32,
+    /// Topic names; {n} is the number of the topic
+    #[arg(long, default_value = "fire/{n}")]
+    topic_pattern: String,
+}
+
+impl Traffic {
+    pub(super) fn traffic(&self) -> traffic::Traffic {
+        match (self.fleet, self.plain.size) {
+            (Some(vessels), _) => traffic::Traffic::Fleet(Fleet { vessels, seed: self.seed }),
+            (None, Some(size)) => traffic::Traffic::Plain(self.plain.of_size(size)),
+            (None, None) => traffic::Traffic::Recorded(self.nmea.clone()),
+        }
+    }
+}
+
+impl Plain {
+    fn of_size(&self, size: usize) -> traffic::Plain {
+        traffic::Plain { size, topics: self.topics, pattern: self.topic_pattern.clone() }
+    }
+}
