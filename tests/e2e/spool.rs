@@ -79,6 +79,51 @@ fn outage(ack: &str) {
     assert_eq!(kafka.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate without a crash");
 }
 
+/// Stock mosquitto queues 1,000 messages beyond the window and drops what comes then.
+fn outage_behind_stock_mosquitto(source: &str, rate: u64) {
+    let (frozen, rate) = (asked("FAIRLEAD_FREEZE", 6), asked("FAIRLEAD_RATE", rate));
+    let limit = FLOOD + Duration::from_secs(frozen);
+    let kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mosquitto = Mosquitto::start_with(
+        "allow_anonymous true\nmax_inflight_messages 20\nmax_queued_messages 1000\nsys_interval 1\n",
+    );
+    let config = Config::new(&mosquitto.url(), kafka.brokers(), "ais").source(&format!("sys = true\n{source}"));
+    let mut bridge = Fairlead::ready(&config.engine("ack = \"durable\""));
+    let (messages, rate_text) = ((rate * (frozen + 6)).to_string(), rate.to_string());
+    let load = ["--fleet", "500", "--in-flight", "1000", "--rate", &rate_text, "--messages", &messages];
+    let mut fleet = Loadgen::publish(&mosquitto.url(), &load);
+    bridge.wait_metric(metric::DELIVERED, &[], 2.0 * rate as f64, LIMIT);
+    let before = bridge.process().rss_anon();
+    kafka.freeze();
+    let (mut most, received) = (0, bridge.metric(metric::RECEIVED, &[]));
+    during(Duration::from_secs(frozen), || most = most.max(bridge.process().rss_anon()));
+    let flowed = bridge.metric(metric::RECEIVED, &[]) - received;
+    println!("while frozen: {flowed} messages, memory {} MiB before, {} MiB at most", before >> 20, most >> 20);
+    assert!(flowed > 0.9 * (rate * frozen) as f64, "the broker is drained while Kafka is frozen");
+    kafka.thaw();
+    let result = fleet.succeed(limit);
+    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().expect("a number"), limit);
+    // The broker tells it every second.
+    let dropped = || bridge.metrics().sum(metric::BROKER_DROPPED, &[("source", "harbour")]);
+    wait_until(LIMIT, "the broker tells what it dropped", || dropped().is_some());
+    during(Duration::from_secs(2), || assert_eq!(dropped(), Some(0.0)));
+    assert_eq!(bridge.stop(LIMIT), 0);
+    fleet.verify(&kafka, "ais", 0);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn stock_mosquitto_drops_nothing_in_an_outage() {
+    outage_behind_stock_mosquitto("receive_maximum = 8192", 10_000);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn stock_mosquitto_drops_nothing_in_an_outage_with_a_window_of_twenty() {
+    outage_behind_stock_mosquitto("version = \"3.1.1\"", 2_000);
+}
+
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn outage_is_absorbed_when_kafka_or_the_spool_acknowledges() {

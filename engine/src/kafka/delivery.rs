@@ -1,8 +1,37 @@
-//! What an error of librdkafka means for one record.
+//! What librdkafka reports, and what an error of it means for one record.
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::message::DropReason;
+use crate::message::{DropReason, Record};
+
+/// A record that comes back: confirmed, or not.
+#[derive(Debug)]
+pub struct Report {
+    /// The record, owned again.
+    pub record: Record,
+    /// Its place among all records produced to its partition: rises with the order of production.
+    pub order: u64,
+    /// What happened to it.
+    pub verdict: Verdict,
+}
+
+/// What librdkafka has to say besides reports.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An error that librdkafka deals with itself: a broker is down, a request timed out.
+    Error(String),
+    /// No broker can be reached.
+    AllBrokersDown,
+    /// The producer is finished: [`Producer::purge`](super::Producer::purge) it, take all reports, make another.
+    Fatal(String),
+    /// A log line, with its syslog level.
+    Log {
+        /// Syslog level: 3 error, 4 warning, 6 information, 7 debug.
+        level: i32,
+        /// The line.
+        line: String,
+    },
+}
 
 /// What a delivery report, or a refusal at produce, says about one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 mod client;
 mod config;
 mod delivery;
+mod in_flight;
 #[expect(unsafe_code, reason = "librdkafka's C interface; each block says why it is sound")]
 mod raw;
 mod resend;
@@ -14,7 +15,7 @@ mod topics;
 
 pub use client::{ClientError, Resolver};
 pub use config::{ConfigError, check_property};
-pub use delivery::{HoldReason, Verdict};
-pub use raw::{Event, Producer, ProducerError, Report};
+pub use delivery::{Event, HoldReason, Report, Verdict};
+pub use raw::{Producer, ProducerError};
 pub use resend::{Again, Resend, Sent, Target};
 pub use topics::{Directory, MAX_TOPICS, Topics};

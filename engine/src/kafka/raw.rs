@@ -17,7 +17,8 @@ use rdkafka::{bindings as rd, types::RDKafkaErrorCode};
 
 use super::{
     config,
-    delivery::{Verdict, refusal, verdict},
+    delivery::{Event, Report, Verdict, refusal, verdict},
+    in_flight::InFlight,
     stall::{Mark, Stalls, Step},
     topics::Topics,
 };
@@ -42,42 +43,6 @@ pub enum ProducerError {
     /// librdkafka could not start: usually no memory or no threads left.
     #[error("librdkafka did not start: {0}")]
     Start(String),
-}
-
-/// A record that comes back: confirmed, or not.
-#[derive(Debug)]
-pub struct Report {
-    /// The record, owned again.
-    pub record: Record,
-    /// Its place among all records produced to its partition: rises with the order of production.
-    pub order: u64,
-    /// What happened to it.
-    pub verdict: Verdict,
-}
-
-/// What librdkafka has to say besides reports.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An error that librdkafka deals with itself: a broker is down, a request timed out.
-    Error(String),
-    /// No broker can be reached.
-    AllBrokersDown,
-    /// The producer is finished: [`Producer::purge`] it, take all reports, make another.
-    Fatal(String),
-    /// A log line, with its syslog level.
-    Log {
-        /// Syslog level: 3 error, 4 warning, 6 information, 7 debug.
-        level: i32,
-        /// The line.
-        line: String,
-    },
-}
-
-/// Records inside librdkafka for one partition, oldest first; a hole is one whose report overtook another's.
-#[derive(Debug, Default)]
-struct InFlight {
-    records: VecDeque<Option<Record>>,
-    first: u64,
 }
 
 /// One topic: librdkafka's handle and what is in flight in its partitions.
@@ -456,32 +421,6 @@ impl Drop for Producer {
                 rd::rd_kafka_topic_destroy(topic.rkt);
             }
             rd::rd_kafka_destroy(self.rk);
-        }
-    }
-}
-
-impl InFlight {
-    /// The order of the next record: the opaque value of its delivery report, so that nothing has to be looked up.
-    fn next_order(&self) -> u64 {
-        self.first + self.records.len() as u64
-    }
-
-    fn place(&self, order: u64) -> Option<usize> {
-        usize::try_from(order.checked_sub(self.first)?).ok()
-    }
-
-    /// Takes the record of that order; `None` if it was taken before.
-    fn take(&mut self, order: u64) -> Option<Record> {
-        let place = self.place(order)?;
-        let record = self.records.get_mut(place)?.take();
-        self.trim();
-        record
-    }
-
-    fn trim(&mut self) {
-        while let Some(None) = self.records.front() {
-            self.records.pop_front();
-            self.first += 1;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    mode::{CLOSING, LEAST, LOOK, Mode, Spooling},
+    mode::{CLOSING, FIRST, LOOK, Mode, Spooling},
     partition::{Hold, Partition, Ready, bytes},
 };
 use crate::message::{LogName, Record, Ticket, TopicId, UNPLACED};
@@ -65,6 +65,13 @@ pub struct Lane {
     pub(super) sent_at: Option<Instant>,
     /// Since when a session may not send more and nothing was confirmed.
     pub(super) full_since: Option<Instant>,
+    /// Shortest time in the present mode, where it is not Direct.
+    pub(super) least: Duration,
+    /// Since when the lane is Direct again.
+    pub(super) direct_since: Option<Instant>,
+    /// Records that the lane takes at once while it drains, and since when this is so.
+    pub(super) intake: u64,
+    pub(super) intake_at: Option<Instant>,
     /// When the oldest batch is to be looked for.
     pub(super) look_at: Option<Instant>,
     pub(super) confirm_time: Duration,
@@ -104,6 +111,10 @@ impl Lane {
             confirming_since: None,
             sent_at: None,
             full_since: None,
+            least: FIRST,
+            direct_since: None,
+            intake: 0,
+            intake_at: None,
             look_at: None,
             confirm_time: Duration::ZERO,
             hold_time: None,
@@ -121,7 +132,7 @@ impl Lane {
     #[must_use]
     pub fn room(&self) -> usize {
         let waiting = if self.is_straight() { self.len() } else { self.incoming.len() };
-        LIMIT.saturating_sub(waiting)
+        LIMIT.saturating_sub(waiting).min(self.intake())
     }
 
     /// Records in the lane: waiting for the spool, held, inside librdkafka, failed, or set aside.
@@ -146,6 +157,7 @@ impl Lane {
         if record.partition == UNPLACED && self.mode == Mode::Direct {
             self.spill(now);
         }
+        self.intake = self.intake.saturating_sub(1);
         if self.is_straight() { self.hold(now, record) } else { self.incoming.push_back(record) }
     }
 
@@ -261,9 +273,10 @@ impl Lane {
             _ if matches!(self.spooling, Spooling::Never | Spooling::Parked) => None,
             Mode::Direct if self.is_without_spool() => None,
             Mode::Direct => [self.spill_at(), self.look_at].into_iter().flatten().min(),
-            Mode::Spilling { since } => Some(since + LEAST),
+            Mode::Spilling { since } => Some(since + self.least),
             Mode::Draining { since, closing } => {
-                self.stuck_at(since).into_iter().chain(closing.map(|at| at + CLOSING)).min()
+                let closing = closing.map(|at| at + CLOSING);
+                [self.stuck_at(since), closing, self.intake_timeout()].into_iter().flatten().min()
             }
         };
         linger.into_iter().chain(retry).chain(mode).min()
@@ -291,11 +304,12 @@ impl Lane {
         if self.spooling == Spooling::Parked {
             return None;
         }
+        self.renew_intake(now);
         let before = self.mode;
         let outage = before == Mode::Direct && self.spooling != Spooling::Never && self.is_outage(now);
         match self.mode {
             Mode::Direct if outage => self.spill(now),
-            Mode::Spilling { since } if now >= since + LEAST => self.drain(now),
+            Mode::Spilling { since } if now >= since + self.least => self.drain(now),
             Mode::Draining { since, .. } if self.stuck_at(since).is_some_and(|at| now >= at) => self.spill(now),
             Mode::Draining { since, closing: Some(at) } if now >= at + CLOSING => {
                 self.mode = Mode::Draining { since, closing: None };

@@ -27,7 +27,9 @@ mod tests;
 pub use dead_letter::DeadLetters;
 pub use driver::{Driver, Turn};
 pub use lane::{BATCH, LIMIT, Lane};
-pub use mode::{CLOSE, CLOSING, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling};
+pub use mode::{
+    CALM, CLOSE, CLOSING, FIRST, INTAKE, INTAKE_BURST, INTAKE_SLICE, LEAST, Mode, OLDEST, SPILL_AFTER, Spooling,
+};
 pub use parked::Parked;
 pub use partition::{BATCHES, Hold, OVERHEAD, Ready};
 pub use settlement::Settlement;

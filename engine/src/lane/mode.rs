@@ -1,7 +1,7 @@
 //! When the lane leaves the straight line, and when it comes back.
 //!
 //! ```text
-//!            nothing is confirmed                1 s, and Kafka confirms again
+//!            nothing is confirmed              0.1 to 1 s, whether Kafka confirms or not
 //!   Direct ──────────────────────▶ Spilling ────────────────────────────────▶ Draining
 //!      ▲                              ▲          nothing is confirmed            │  │
 //!      │                              └──────────────────────────────────────────┘  │
@@ -24,12 +24,24 @@ use super::{
 };
 use crate::message::{Ticket, TopicId, UNPLACED};
 
-/// Nothing was confirmed for so long while a session may not send more: Kafka is away.
-pub const SPILL_AFTER: Duration = Duration::from_millis(25);
+/// Nothing was confirmed for so long, and a session may not send more: Kafka is away. A pause of its garbage collector is
+/// shorter; a broker that queues 1,000 messages (mosquitto) holds 15,000 a second meanwhile.
+pub const SPILL_AFTER: Duration = Duration::from_millis(60);
 /// The oldest batch was not confirmed for so long: Kafka is away.
 pub const OLDEST: Duration = Duration::from_millis(250);
-/// Shortest time off the straight line.
+/// Shortest time off the straight line where the last one is long ago; it doubles to [`LEAST`] where it is not.
+pub const FIRST: Duration = Duration::from_millis(100);
+/// The same while Kafka comes and goes.
 pub const LEAST: Duration = Duration::from_secs(1);
+/// After so long on the straight line the next time off it is short again.
+pub const CALM: Duration = Duration::from_secs(10);
+/// Records a second that the lane takes while it drains, so that the drain catches up with a broker that sends as fast as it
+/// can.
+pub const INTAKE: u64 = 250_000;
+/// The most of them at once.
+pub const INTAKE_BURST: u64 = 32_768;
+/// How often it takes more of them where it has to wait.
+pub const INTAKE_SLICE: Duration = Duration::from_millis(2);
 /// Records that replay may be behind when the lane stops appending to let it catch up.
 pub const CLOSE: u64 = 8192;
 /// How long it stops appending at most.
@@ -75,7 +87,8 @@ impl Lane {
     /// When Kafka counts as away if nothing is confirmed until then.
     pub(super) fn spill_at(&self) -> Option<Instant> {
         let since = self.full_since.filter(|_| self.in_flight > 0)?;
-        Some(self.confirmed_at.map_or(since, |at| at.max(since)) + SPILL_AFTER)
+        let silent = [self.confirmed_at, self.sent_at].into_iter().flatten().max().unwrap_or(since);
+        Some(silent + SPILL_AFTER)
     }
 
     /// When Kafka counts as away again if nothing that replay handed over is confirmed until then.
@@ -104,6 +117,8 @@ impl Lane {
 
     /// Everything goes to the spool: what is here is swept, what lies there already is let go.
     pub(super) fn spill(&mut self, now: Instant) {
+        let calm = self.direct_since.is_none_or(|since| now >= since + CALM) && self.mode == Mode::Direct;
+        self.least = if calm { FIRST } else { (self.least * 2).min(LEAST) };
         self.mode = Mode::Spilling { since: now };
         self.full_since = None;
         self.first_held = None;
@@ -142,6 +157,27 @@ impl Lane {
     pub fn drain(&mut self, now: Instant) {
         debug_assert_eq!((self.held, self.shadows), (0, self.in_flight), "nothing is held or handed over meanwhile");
         self.mode = Mode::Draining { since: now, closing: None };
+        (self.intake, self.intake_at) = (INTAKE_BURST, Some(now));
+    }
+
+    /// How many records the lane takes while it drains.
+    pub(super) fn intake(&self) -> usize {
+        let limited = matches!(self.mode, Mode::Draining { .. }) && self.spooling != Spooling::Parked;
+        if limited { self.intake as usize } else { usize::MAX }
+    }
+
+    /// Time brings more of [`INTAKE`].
+    pub(super) fn renew_intake(&mut self, now: Instant) {
+        let Some(at) = self.intake_at.filter(|at| now > *at) else { return };
+        let more = (now - at).as_micros() as u64 * INTAKE / 1_000_000;
+        if more > 0 {
+            (self.intake, self.intake_at) = ((self.intake + more).min(INTAKE_BURST), Some(now));
+        }
+    }
+
+    /// When more is taken, if nothing is now.
+    pub(super) fn intake_timeout(&self) -> Option<Instant> {
+        self.intake_at.filter(|_| self.intake() == 0).map(|at| at + INTAKE_SLICE)
     }
 
     /// Replay has `unread` records before it: the lane is Direct again when there is none, and appends nothing more
@@ -152,7 +188,7 @@ impl Lane {
             return;
         }
         let few = unread + self.incoming.len() as u64 <= CLOSE && self.sweep.is_empty();
-        let near = self.is_without_spool() || (few && now >= since + LEAST && self.is_healthy(now));
+        let near = self.is_without_spool() || (few && now >= since + self.least && self.is_healthy(now));
         if closing.is_none() && near {
             self.mode = Mode::Draining { since, closing: Some(now) };
         }
@@ -160,6 +196,7 @@ impl Lane {
             return;
         }
         self.mode = Mode::Direct;
+        self.direct_since = Some(now);
         self.leave_spool(now);
         self.look_at = Some(now + LOOK);
         if self.spooling != Spooling::Always {

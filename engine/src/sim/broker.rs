@@ -275,9 +275,9 @@ impl Broker {
             }
             // Its PUBACK was written and is lost: nothing tells this one from a new message. At QoS 2 its identifier
             // does, within one life.
-            let answered = std::mem::take(&mut message.answered);
-            let forgotten = message.qos == Qos::AtLeastOnce || answered != self.life;
-            if answered != 0 && answered == message.taken && forgotten {
+            let forgotten = message.qos == Qos::AtLeastOnce || message.answered != self.life;
+            if message.answered != 0 && message.answered == message.taken && forgotten {
+                message.answered = 0;
                 message.allowed += 1;
                 again = true;
             }

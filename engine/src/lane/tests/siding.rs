@@ -237,6 +237,72 @@ fn a_window_that_is_not_full_waits_for_the_oldest_batch() {
 }
 
 #[test]
+fn a_pause_of_kafka_is_no_outage_however_full_the_window_is() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..10);
+    world.turn();
+    world.pass(SPILL_AFTER / 2);
+    world.report(0, 1, Verdict::Delivered);
+    world.lane.handle_saturated(world.now);
+    world.pass(SPILL_AFTER / 2);
+    assert_eq!(world.lane.mode(), Mode::Direct);
+    world.pass(SPILL_AFTER / 2);
+    assert!(spilling(&world), "silent for long enough");
+    world.settle();
+    world.assert_delivered_once_in_order(10);
+}
+
+#[test]
+fn time_off_the_line_is_short_unless_kafka_comes_and_goes() {
+    let mut world = World::new(Spooling::Outage);
+    let mut positions = 0;
+    let mut outage = |world: &mut World| {
+        world.publish(positions..positions + 10);
+        positions += 10;
+        world.turn();
+        world.pass(SPILL_AFTER);
+        assert!(spilling(world));
+        let off = world.now;
+        while spilling(world) {
+            world.pass(FIRST / 2);
+        }
+        let time = world.now - off;
+        world.settle();
+        assert_eq!(world.lane.mode(), Mode::Direct);
+        time
+    };
+    assert_eq!(outage(&mut world), FIRST);
+    assert_eq!(outage(&mut world), FIRST * 2);
+    (0..9).for_each(|_| assert!(outage(&mut world) <= LEAST));
+    assert_eq!(outage(&mut world), LEAST);
+    world.pass(CALM);
+    assert_eq!(outage(&mut world), FIRST);
+    world.assert_delivered_once_in_order(130);
+}
+
+#[test]
+fn a_lane_that_drains_takes_no_more_than_it_can_catch_up_with() {
+    let mut world = World::new(Spooling::Outage);
+    world.publish(0..10);
+    world.turn();
+    world.pass(SPILL_AFTER);
+    assert_eq!(world.lane.room(), LIMIT, "while it spills");
+    world.pass(FIRST);
+    assert!(matches!(world.lane.mode(), Mode::Draining { .. }));
+    let room = world.lane.room();
+    assert_eq!(room as u64, INTAKE_BURST);
+    world.publish(10..10 + room as u32);
+    assert_eq!(world.lane.room(), 0);
+    let at = world.lane.poll_timeout().expect("it says when to go on");
+    assert!(at <= world.now + INTAKE_SLICE);
+    world.pass(INTAKE_SLICE);
+    assert!((1..=INTAKE / 100).contains(&(world.lane.room() as u64)), "{}", world.lane.room());
+    world.settle();
+    assert_eq!(world.lane.room(), LIMIT, "on the line again");
+    world.assert_delivered_once_in_order(10 + room as u32);
+}
+
+#[test]
 fn a_partition_waits_for_its_shadows_and_others_go_on() {
     let mut world = World::new(Spooling::Outage);
     world.publish(0..10);
