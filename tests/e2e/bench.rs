@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use fairlead_tests::{Config, Fairlead, Kafka, Loadgen, Mosquitto, free_port, scratch::Scratch, unique};
+use fairlead_tests::{Config, Fairlead, Kafka, Loadgen, Mosquitto, Scratch, free_port, unique};
 
 use crate::scene::LIMIT;
 
@@ -56,7 +56,11 @@ fn what_is_not_there_is_said_and_nothing_is_left_running() {
         ("ais", vec!["--url", &url, "--topic", "t", "--brokers", &nowhere, "--messages", "10"], "no connection"),
         ("ais", vec!["--schema", &broken], "is not an Avro schema"),
         ("ais", vec!["--schema", "/nowhere.avsc"], "cannot read the schema"),
-        ("kafka", vec!["--brokers", &nowhere, "--topic", "t", "--size", "100", "--messages", "9"], "no answer from Kafka"),
+        (
+            "kafka",
+            vec!["--brokers", &nowhere, "--topic", "t", "--size", "100", "--messages", "9"],
+            "no answer from Kafka",
+        ),
         ("publish", vec!["--fleet", "0"], "a fleet of 0"),
         ("publish", vec!["--fleet", "9", "--shape", "burst:5"], "a shape needs a rate"),
         ("firehose", vec!["--messages", "9", "--rate", "real"], "the real rate is that of a fleet"),

@@ -1,15 +1,14 @@
 //! The publisher's sockets: one thread, epoll, and a heap of wake-ups, so that idle clients cost nothing.
 
 use super::client::{Client, Lost};
+use super::link::{BACKOFF_NS, Link, open_socket};
 use super::{Config, PublishError, run::Run};
 use crate::clock::{Clock, MILLISECOND, SECOND};
 use crate::cpu::{Meter, ProcessUsage};
-use crate::net::{Outbox, Poll, Ready, feed, read_once};
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::net::{Poll, Ready, feed, read_once};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,9 +21,6 @@ const GATE_NS: i64 = MILLISECOND;
 /// Housekeeping: keep-alive, progress, deadlines.
 const TICK_NS: i64 = 100 * MILLISECOND;
 
-/// Between two attempts to connect: doubles from the first to the second.
-const BACKOFF_NS: (i64, i64) = (100 * MILLISECOND, 2 * SECOND);
-
 /// How long the first connection is tried for, at most.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -35,23 +31,6 @@ const HANDSHAKE_NS: i64 = 10 * SECOND;
 const STOP_PATIENCE_NS: i64 = 5 * SECOND;
 
 const READ_BUFFER: usize = 64 << 10;
-
-struct Link {
-    client: Client,
-    socket: Option<TcpStream>,
-    is_connecting: bool,
-    /// When the present socket was opened.
-    opened_ns: i64,
-    is_blocked: bool,
-    is_watched: bool,
-    kept: Vec<u8>,
-    out: Outbox,
-    backoff_ns: i64,
-    /// Since when there is no session with the broker.
-    down_since_ns: Option<i64>,
-    /// The wake-up that is in the heap.
-    wake_ns: Option<i64>,
-}
 
 /// What the driver counts beside the clients.
 #[derive(Debug, Default)]
@@ -86,19 +65,6 @@ impl Driver {
         let addresses: Vec<_> = resolved
             .map_err(|cause| PublishError::Broker { url: config.url.clone(), cause: cause.to_string() })?
             .collect();
-        let link = |client| Link {
-            client,
-            socket: None,
-            is_connecting: false,
-            opened_ns: now,
-            is_blocked: false,
-            is_watched: false,
-            kept: Vec::new(),
-            out: Outbox::default(),
-            backoff_ns: BACKOFF_NS.0,
-            down_since_ns: Some(now),
-            wake_ns: None,
-        };
         let next_storm_ns = config.storm.map(|storm| now + nanoseconds(storm));
         let mut driver = Self {
             next_storm_ns,
@@ -107,7 +73,7 @@ impl Driver {
             clock,
             addresses,
             run,
-            links: clients.into_iter().map(link).collect(),
+            links: clients.into_iter().map(|client| Link::new(client, now)).collect(),
             wakes: BinaryHeap::new(),
             buffer: vec![0; READ_BUFFER],
             totals: Totals::default(),
@@ -413,16 +379,4 @@ impl Driver {
 
 fn nanoseconds(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
-}
-
-fn open_socket(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    match socket.connect(&address.into()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(socket.into())
 }

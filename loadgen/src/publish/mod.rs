@@ -5,6 +5,7 @@
 
 mod client;
 mod driver;
+mod link;
 mod run;
 
 use crate::ais::nmea;
