@@ -63,6 +63,8 @@ fn published(expected: Expectation, ack_log: AckLog) -> publish::Report {
         seconds: 1.0,
         messages_per_second: 10.0,
         latency: Percentiles::default(),
+        latency_curve: Vec::new(),
+        processes: Vec::new(),
         generator_cpu_seconds: 0.0,
         acknowledged_each_second: Vec::new(),
         ack_log,
