@@ -19,6 +19,17 @@ const RECORD_MARGIN: usize = 256 << 10;
 /// librdkafka's own default, the least we ask for.
 const LEAST_MESSAGE_MAX: usize = 1_000_000;
 
+/// Why there is no producer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProducerError {
+    /// librdkafka refuses the configuration.
+    #[error("librdkafka refuses its configuration: {0}; check [kafka] properties")]
+    Config(String),
+    /// librdkafka could not start: usually no memory or no threads left.
+    #[error("librdkafka did not start: {0}")]
+    Start(String),
+}
+
 /// Whether librdkafka knows the property and takes the value.
 ///
 /// # Errors

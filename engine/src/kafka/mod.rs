@@ -14,8 +14,8 @@ mod stall;
 mod topics;
 
 pub use client::{ClientError, Resolver};
-pub use config::{ConfigError, check_property};
+pub use config::{ConfigError, ProducerError, check_property};
 pub use delivery::{Event, HoldReason, Report, Verdict};
-pub use raw::{Producer, ProducerError};
+pub use raw::Producer;
 pub use resend::{Again, Resend, Sent, Target};
 pub use topics::{Directory, MAX_TOPICS, Topics};

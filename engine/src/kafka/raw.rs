@@ -13,10 +13,10 @@ use std::{
     time::Instant,
 };
 
-use rdkafka::{bindings as rd, types::RDKafkaErrorCode};
+use rdkafka::{ClientConfig, bindings as rd, types::RDKafkaErrorCode};
 
 use super::{
-    config,
+    config::{self, ProducerError},
     delivery::{Event, Report, Verdict, refusal, verdict},
     in_flight::InFlight,
     stall::{Mark, Stalls, Step},
@@ -33,17 +33,6 @@ use crate::{
 const CHUNK: usize = 512;
 /// Bytes that librdkafka may use for the text of an error.
 const ERROR_TEXT: usize = 512;
-
-/// Why there is no producer.
-#[derive(Debug, thiserror::Error)]
-pub enum ProducerError {
-    /// librdkafka refuses the configuration.
-    #[error("librdkafka refuses its configuration: {0}; check [kafka] properties")]
-    Config(String),
-    /// librdkafka could not start: usually no memory or no threads left.
-    #[error("librdkafka did not start: {0}")]
-    Start(String),
-}
 
 /// One topic: librdkafka's handle and what is in flight in its partitions.
 #[derive(Debug)]
@@ -90,9 +79,16 @@ impl Producer {
         doorbells: Arc<[Doorbell]>,
         shard: usize,
     ) -> Result<Producer, ProducerError> {
-        let config = config::producer(settings, limit)
-            .create_native_config()
-            .map_err(|error| ProducerError::Config(error.to_string()))?;
+        Producer::with(&config::producer(settings, limit), topics, doorbells, shard)
+    }
+
+    fn with(
+        config: &ClientConfig,
+        topics: Arc<Topics>,
+        doorbells: Arc<[Doorbell]>,
+        shard: usize,
+    ) -> Result<Producer, ProducerError> {
+        let config = config.create_native_config().map_err(|error| ProducerError::Config(error.to_string()))?;
         let events = rd::RD_KAFKA_EVENT_DR | rd::RD_KAFKA_EVENT_ERROR | rd::RD_KAFKA_EVENT_LOG;
         let mut text = [0 as c_char; ERROR_TEXT];
         // SAFETY: the configuration is valid; rd_kafka_new takes it over only when it succeeds, and then `forget`
@@ -277,7 +273,8 @@ impl Producer {
             // SAFETY: `rk` and the name are valid; the topic's configuration is taken over; the opaque is the index
             // as a number and is never followed.
             let rkt = unsafe {
-                let conf = rd::rd_kafka_topic_conf_new();
+                // A new one would have librdkafka's defaults, such as a message timeout of five minutes.
+                let conf = rd::rd_kafka_default_topic_conf_dup(self.rk);
                 rd::rd_kafka_topic_conf_set_opaque(conf, index as *mut c_void);
                 rd::rd_kafka_topic_new(self.rk, name.as_ptr(), conf)
             };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Message,
+    Message,
     consumer::{BaseConsumer, Consumer},
     message::Headers as _,
     mocking::MockCluster,
@@ -45,13 +45,22 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::with(&[])
+    }
+
+    /// With further settings of librdkafka, stronger than ours.
+    fn with(properties: &[(&str, &str)]) -> World {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic("t", 2, 1).unwrap();
         let settings = Settings::minimal(&cluster.bootstrap_servers());
         let topics = Arc::new(Topics::default());
         let topic = topics.publish("t", 2).unwrap();
         let doorbells: Arc<[Doorbell]> = Arc::new([Doorbell::default()]);
-        let producer = Producer::new(&settings, 1000, topics, doorbells.clone(), 0).unwrap();
+        let mut config = config::producer(&settings, 1000);
+        for (key, value) in properties {
+            config.set(*key, *value);
+        }
+        let producer = Producer::with(&config, topics, doorbells.clone(), 0).unwrap();
         World { producer, doorbells, topic, cluster }
     }
 
@@ -207,6 +216,17 @@ fn a_paused_partition_keeps_its_order_and_goes_on_when_it_is_resumed() {
     }
     assert_eq!(positions(&reports), (0..20).collect::<Vec<u32>>());
     assert!(reports.iter().all(|report| report.verdict == Verdict::Delivered));
+}
+
+/// Topics must have what the producer has: with librdkafka's own defaults a message would time out after five minutes.
+#[test]
+fn settings_of_topics_reach_the_topics() {
+    let mut world = World::with(&[("message.timeout.ms", "300")]);
+    world.cluster.broker_down(1).unwrap();
+    let records = vec![world.record(0, Some(b"x"))];
+    assert!(world.produce(records).is_empty());
+    let (reports, _) = world.reports(1);
+    assert!(matches!(reports[0].verdict, Verdict::Hold(HoldReason::Unavailable)), "{reports:?}");
 }
 
 #[test]
