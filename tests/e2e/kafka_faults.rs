@@ -121,21 +121,10 @@ fn kafka_that_hangs_or_returns_while_nothing_flows_is_told() {
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn frozen_kafka_costs_no_cpu_time() {
-    cost_of_frozen_kafka("");
-}
-
-#[test]
-#[ignore = "real brokers: tests/run"]
-fn frozen_kafka_costs_no_cpu_time_where_requests_wait_inside_librdkafka() {
-    // A record with headers is handed over alone: the first is on its way while the others come.
-    cost_of_frozen_kafka("headers = \"mqtt\"");
-}
-
-fn cost_of_frozen_kafka(route: &str) {
     let kafka = Kafka::start();
     kafka.create_topic("ais", 9, &[]);
     let mut firehose = Loadgen::firehose(&["--messages", "1000000"]);
-    let mut bridge = Fairlead::start(&config(firehose.url(), &kafka, "ais").route(route));
+    let mut bridge = Fairlead::start(&config(firehose.url(), &kafka, "ais"));
     bridge.wait_metric(metric::DELIVERED, &[], 100_000.0, LIMIT);
     kafka.freeze();
     // What was on its way when Kafka froze settles first.

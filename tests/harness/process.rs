@@ -131,6 +131,19 @@ impl Process {
         cpu_of(&self.proc("stat"))
     }
 
+    /// CPU time of its threads that live, without those whose name starts like this.
+    ///
+    /// # Panics
+    ///
+    /// When it is not running.
+    #[must_use]
+    pub fn cpu_without(&self, name: &str) -> Duration {
+        let threads = fs::read_dir(self.proc_path("task")).expect("/proc/PID/task").flatten();
+        // A thread may end meanwhile.
+        let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+        stats.filter(|stat| !stat.contains(&format!("({name}"))).map(|stat| cpu_of(&stat)).sum()
+    }
+
     /// Threads it has now.
     ///
     /// # Panics

@@ -10,7 +10,6 @@ mod in_flight;
 #[expect(unsafe_code, reason = "librdkafka's C interface; each block says why it is sound")]
 mod raw;
 mod resend;
-mod stall;
 mod topics;
 
 pub use client::{ClientError, Resolver};

@@ -10,7 +10,6 @@ use std::{
     ops::Range,
     ptr,
     sync::Arc,
-    time::Instant,
 };
 
 use rdkafka::{ClientConfig, bindings as rd, types::RDKafkaErrorCode};
@@ -19,7 +18,6 @@ use super::{
     config::{self, ProducerError},
     delivery::{Event, Report, Verdict, refusal, verdict},
     in_flight::InFlight,
-    stall::{Mark, Stalls, Step},
     topics::Topics,
 };
 use crate::{
@@ -50,7 +48,6 @@ pub struct Producer {
     directory: Arc<Topics>,
     messages: Vec<rd::rd_kafka_message_t>,
     in_flight: usize,
-    stalls: Stalls,
     // Held so that the pointer given to the queue's callback stays valid; dropped after the handle.
     _doorbells: Arc<[Doorbell]>,
 }
@@ -118,7 +115,6 @@ impl Producer {
             directory: topics,
             messages: Vec::with_capacity(CHUNK),
             in_flight: 0,
-            stalls: Stalls::default(),
             _doorbells: doorbells,
         })
     }
@@ -334,63 +330,12 @@ impl Producer {
         }
     }
 
-    /// When [`Producer::poll_stalls`] wants to be called although nothing came.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.stalls.poll_timeout()
-    }
-
-    /// Pauses partitions that confirm nothing, and resumes them. `failed` tells that [`Producer::poll`] brought an
-    /// error since the last call.
-    pub fn poll_stalls(&mut self, now: Instant, failed: bool) {
-        if self.in_flight == 0 && self.stalls.poll_timeout().is_none() {
-            return;
-        }
-        let topics = &self.topics;
-        let in_flight = || {
-            let topics = topics.iter().enumerate().filter_map(|(topic, handle)| Some((topic, handle.as_ref()?)));
-            let partitions =
-                topics.flat_map(|(topic, handle)| (0..).zip(&handle.partitions).map(move |at| (topic, at)));
-            let busy = partitions.filter(|(_, (_, part))| !part.records.is_empty());
-            busy.map(|(topic, (partition, part))| Mark { topic, partition, oldest: part.first }).collect()
-        };
-        let oldest = |mark: &Mark| {
-            let topic = topics[mark.topic].as_ref().expect("a mark names an open topic");
-            topic.partitions[mark.partition as usize].first
-        };
-        let Some(step) = self.stalls.poll(now, failed, in_flight, oldest) else { return };
-        let (Step::Pause(marks) | Step::Resume(marks)) = &step;
-        // SAFETY: the list is ours until it is destroyed; names are copied into it. librdkafka's main thread, which
-        // never blocks, answers both calls; rd_kafka_flush with no time only wakes its threads.
-        unsafe {
-            let list = rd::rd_kafka_topic_partition_list_new(marks.len() as i32);
-            for mark in marks {
-                let topic = topics[mark.topic].as_ref().expect("a mark names an open topic");
-                let name = rd::rd_kafka_topic_name(topic.rkt);
-                rd::rd_kafka_topic_partition_list_add(list, name, mark.partition as i32);
-            }
-            if matches!(step, Step::Pause(_)) {
-                rd::rd_kafka_pause_partitions(self.rk, list);
-            } else {
-                rd::rd_kafka_resume_partitions(self.rk, list);
-                rd::rd_kafka_flush(self.rk, 0);
-            }
-            rd::rd_kafka_topic_partition_list_destroy(list);
-        }
-    }
-
     /// Gives up everything inside librdkafka: each record comes back as [`Verdict::Hold`] through
     /// [`Producer::poll`].
     pub fn purge(&self) {
         let flags = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT | rd::RD_KAFKA_PURGE_F_NON_BLOCKING;
         // SAFETY: `rk` is valid while the producer lives.
         unsafe { rd::rd_kafka_purge(self.rk, flags) };
-    }
-
-    /// Whether a partition is paused.
-    #[cfg(test)]
-    pub(crate) fn is_paused(&self) -> bool {
-        self.stalls.is_paused()
     }
 
     /// Brings about a fatal error, for tests of the recovery.

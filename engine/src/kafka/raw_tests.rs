@@ -185,39 +185,6 @@ fn a_batch_that_the_broker_refuses_comes_back_with_its_order() {
     assert_eq!(positions(&reports), [0, 1, 2]);
 }
 
-#[test]
-fn a_paused_partition_keeps_its_order_and_goes_on_when_it_is_resumed() {
-    let mut world = World::new();
-    let start = clock::now();
-    let look = |world: &mut World| {
-        let now = world.producer.poll_timeout().unwrap_or(start);
-        world.producer.poll_stalls(now, false);
-        now
-    };
-    // One by one, so that librdkafka sends the first before it has the others.
-    let produce = |world: &mut World, positions: Range<u32>| {
-        for position in positions {
-            let record = world.record(position, Some(&[1; 100]));
-            assert!(world.produce(vec![record]).is_empty());
-        }
-    };
-    produce(&mut world, 0..1);
-    look(&mut world);
-    let (mut reports, _) = world.reports(1);
-    look(&mut world);
-    world.cluster.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
-    produce(&mut world, 1..20);
-    look(&mut world);
-    let now = look(&mut world);
-    assert!(world.producer.is_paused());
-    while reports.len() < 20 {
-        reports.extend(world.reports(1).0);
-        world.producer.poll_stalls(now, false);
-    }
-    assert_eq!(positions(&reports), (0..20).collect::<Vec<u32>>());
-    assert!(reports.iter().all(|report| report.verdict == Verdict::Delivered));
-}
-
 /// Topics must have what the producer has: with librdkafka's own defaults a message would time out after five minutes.
 #[test]
 fn settings_of_topics_reach_the_topics() {

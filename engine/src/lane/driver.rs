@@ -264,8 +264,7 @@ impl Driver {
         // A failed producer is waited for by its reports, which ring; after them its replacement is tried.
         let lane = if self.fatal { self.replace_at } else { self.lane.poll_timeout() };
         let side = self.side.as_ref().and_then(|side| side.poll_timeout(!self.lane.is_empty()));
-        let stalls = self.producer.poll_timeout();
-        lane.into_iter().chain(side).chain(self.dead_letters.poll_timeout()).chain(stalls).min()
+        lane.into_iter().chain(side).chain(self.dead_letters.poll_timeout()).min()
     }
 
     fn poll_side(&mut self, now: Instant, turn: &mut Turn) {
@@ -330,8 +329,6 @@ impl Driver {
             },
             |event| turn.events.push(event),
         );
-        let failed = turn.events.iter().any(|event| matches!(event, Event::Error(_) | Event::AllBrokersDown));
-        self.producer.poll_stalls(now, failed);
         refused.into_iter().for_each(|refused| self.dead_letter(now, *refused));
         if !self.fatal && turn.events.iter().any(|event| matches!(event, Event::Fatal(_))) {
             self.fatal = true;
