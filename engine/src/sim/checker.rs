@@ -6,7 +6,7 @@
 //! producer what was inside librdkafka.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     hash::{Hash as _, Hasher as _},
 };
 
@@ -224,6 +224,17 @@ impl Checker {
         spooled.messages.iter().for_each(|id| self.allow(*id));
         let unread = self.messages.iter_mut().filter(|message| !spooled.complete && message.taken == life);
         unread.for_each(|message| message.allowed += 1);
+        self.allow_descents_of(spooled);
+    }
+
+    /// The re-runs that lie in the spool come again with it.
+    fn allow_descents_of(&mut self, spooled: &Spooled) {
+        let mut last: HashMap<usize, u32> = HashMap::new();
+        for id in &spooled.messages {
+            let message = &self.messages[*id as usize];
+            let before = last.insert(message.topic, message.place);
+            self.topics[message.topic].allowed += u32::from(before.is_some_and(|before| message.place <= before));
+        }
     }
 
     /// A stop leaves one cursor for all partitions: behind the oldest record in the spool of which the process did not
@@ -242,6 +253,7 @@ impl Checker {
             let unread = !spooled.complete && message.confirmed == life && !read.contains(&id);
             message.allowed += u32::from(unread);
         }
+        self.allow_descents_of(spooled);
     }
 
     /// At the end: what was acknowledged, and what the last process took, is in Kafka.
