@@ -22,14 +22,19 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the clock of this package")]
     pub fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { wall_ns: i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX), started: Instant::now() }
+        Self { wall_ns: nanoseconds(wall), started: Instant::now() }
     }
 
     /// Nanoseconds since the Unix epoch; never smaller than an earlier reading of the same clock.
     pub fn now(&self) -> i64 {
-        let elapsed = i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        let elapsed = nanoseconds(self.started.elapsed());
         self.wall_ns.saturating_add(elapsed)
     }
+}
+
+/// A span in nanoseconds; longer ones than 292 years count as these.
+pub fn nanoseconds(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Seconds from `from` to `to`, both in nanoseconds; never negative.

@@ -44,6 +44,17 @@ fn asked(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
 }
 
+/// Freezes Kafka, and counts what the bridge takes from the broker for so many seconds.
+fn flowed_while_frozen(kafka: &Kafka, bridge: &mut Fairlead, seconds: u64) -> f64 {
+    let before = bridge.process().rss_anon();
+    kafka.freeze();
+    let (mut most, received) = (0, bridge.metric(metric::RECEIVED, &[]));
+    during(Duration::from_secs(seconds), || most = most.max(bridge.process().rss_anon()));
+    let flowed = bridge.metric(metric::RECEIVED, &[]) - received;
+    println!("while frozen: {flowed} messages, memory {} MiB before, {} MiB at most", before >> 20, most >> 20);
+    flowed
+}
+
 /// The flood goes on at its rate while Kafka is frozen for `FAIRLEAD_FREEZE` seconds and restarted once.
 fn outage(ack: &str) {
     let (frozen, rate) = (asked("FAIRLEAD_FREEZE", 8), asked("FAIRLEAD_RATE", 30_000));
@@ -55,12 +66,7 @@ fn outage(ack: &str) {
     let mut firehose = Loadgen::firehose(&flood);
     let mut bridge = Fairlead::start(&config_with(firehose.url(), &kafka, "ais", ack));
     bridge.wait_metric(metric::DELIVERED, &[], 60_000.0, LIMIT);
-    let before = bridge.process().rss_anon();
-    kafka.freeze();
-    let (mut most, received) = (0, bridge.metric(metric::RECEIVED, &[]));
-    during(Duration::from_secs(frozen), || most = most.max(bridge.process().rss_anon()));
-    let flowed = bridge.metric(metric::RECEIVED, &[]) - received;
-    println!("while frozen: {flowed} messages, memory {} MiB before, {} MiB at most", before >> 20, most >> 20);
+    let flowed = flowed_while_frozen(&kafka, &mut bridge, frozen);
     assert!(flowed > 0.4 * (rate * frozen) as f64, "the broker is drained while Kafka is frozen");
     let (records, bytes) = (bridge.metric("fairlead_spool_records", &[]), bridge.metric("fairlead_spool_bytes", &[]));
     println!("in the spool: {records} records, {:.0} bytes each", bytes / records);
@@ -94,12 +100,7 @@ fn outage_behind_stock_mosquitto(source: &str, rate: u64) {
     let load = ["--fleet", "500", "--in-flight", "1000", "--rate", &rate_text, "--messages", &messages];
     let mut fleet = Loadgen::publish(&mosquitto.url(), &load);
     bridge.wait_metric(metric::DELIVERED, &[], 2.0 * rate as f64, LIMIT);
-    let before = bridge.process().rss_anon();
-    kafka.freeze();
-    let (mut most, received) = (0, bridge.metric(metric::RECEIVED, &[]));
-    during(Duration::from_secs(frozen), || most = most.max(bridge.process().rss_anon()));
-    let flowed = bridge.metric(metric::RECEIVED, &[]) - received;
-    println!("while frozen: {flowed} messages, memory {} MiB before, {} MiB at most", before >> 20, most >> 20);
+    let flowed = flowed_while_frozen(&kafka, &mut bridge, frozen);
     assert!(flowed > 0.9 * (rate * frozen) as f64, "the broker is drained while Kafka is frozen");
     kafka.thaw();
     let result = fleet.succeed(limit);

@@ -96,12 +96,11 @@ struct Json<'a> {
 
 impl Encoder {
     pub(crate) fn new(format: &Format) -> Result<Self, FormatError> {
-        let Format::Avro { schema, id } = format else {
-            return Ok(match format {
-                Format::Json => Self::Json,
-                Format::Nmea => Self::Nmea,
-                Format::Raw | Format::Avro { .. } => Self::Raw,
-            });
+        let (schema, id) = match format {
+            Format::Json => return Ok(Self::Json),
+            Format::Nmea => return Ok(Self::Nmea),
+            Format::Raw => return Ok(Self::Raw),
+            Format::Avro { schema, id } => (schema, id),
         };
         let schema = match schema {
             None => Schema::parse_str(SCHEMA).expect("our own schema is sound"),

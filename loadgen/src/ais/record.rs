@@ -94,55 +94,37 @@ fn kind(message: &AisMessage) -> &'static str {
 }
 
 fn fields(message: AisMessage) -> Fields {
+    let position = |latitude, longitude, speed, course, heading| Fields {
+        latitude,
+        longitude,
+        speed,
+        course,
+        heading,
+        name: None,
+    };
+    let named = |name, fields| Fields { name: Some(name), ..fields };
     let nothing = Fields::default();
     match message {
-        AisMessage::PositionReport(report) => Fields {
-            latitude: report.latitude,
-            longitude: report.longitude,
-            speed: report.speed_over_ground,
-            course: report.course_over_ground,
-            heading: report.true_heading,
-            ..nothing
-        },
-        AisMessage::StandardClassBPositionReport(report) => Fields {
-            latitude: report.latitude,
-            longitude: report.longitude,
-            speed: report.speed_over_ground,
-            course: report.course_over_ground,
-            heading: report.true_heading,
-            ..nothing
-        },
-        AisMessage::ExtendedClassBPositionReport(report) => Fields {
-            latitude: report.latitude,
-            longitude: report.longitude,
-            speed: report.speed_over_ground,
-            course: report.course_over_ground,
-            heading: report.true_heading,
-            name: Some(report.name),
-        },
-        AisMessage::StandardAircraftPositionReport(report) => Fields {
-            latitude: report.latitude,
-            longitude: report.longitude,
-            speed: report.speed_over_ground,
-            course: report.course_over_ground,
-            ..nothing
-        },
-        AisMessage::LongRangeAisBroadcastMessage(report) => Fields {
-            latitude: report.latitude,
-            longitude: report.longitude,
-            speed: report.speed_over_ground,
-            course: report.course_over_ground,
-            ..nothing
-        },
-        AisMessage::BaseStationReport(report) => {
-            Fields { latitude: report.latitude, longitude: report.longitude, ..nothing }
+        AisMessage::PositionReport(r) => {
+            position(r.latitude, r.longitude, r.speed_over_ground, r.course_over_ground, r.true_heading)
         }
-        AisMessage::AidToNavigationReport(report) => {
-            Fields { latitude: report.latitude, longitude: report.longitude, name: Some(report.name), ..nothing }
+        AisMessage::StandardClassBPositionReport(r) => {
+            position(r.latitude, r.longitude, r.speed_over_ground, r.course_over_ground, r.true_heading)
         }
-        AisMessage::StaticAndVoyageRelatedData(data) => Fields { name: Some(data.vessel_name), ..nothing },
+        AisMessage::ExtendedClassBPositionReport(r) => {
+            named(r.name, position(r.latitude, r.longitude, r.speed_over_ground, r.course_over_ground, r.true_heading))
+        }
+        AisMessage::StandardAircraftPositionReport(r) => {
+            position(r.latitude, r.longitude, r.speed_over_ground, r.course_over_ground, None)
+        }
+        AisMessage::LongRangeAisBroadcastMessage(r) => {
+            position(r.latitude, r.longitude, r.speed_over_ground, r.course_over_ground, None)
+        }
+        AisMessage::BaseStationReport(r) => position(r.latitude, r.longitude, None, None, None),
+        AisMessage::AidToNavigationReport(r) => named(r.name, position(r.latitude, r.longitude, None, None, None)),
+        AisMessage::StaticAndVoyageRelatedData(data) => named(data.vessel_name, nothing),
         AisMessage::StaticDataReport(data) => match data.message_part {
-            MessagePart::PartA { vessel_name } => Fields { name: Some(vessel_name), ..nothing },
+            MessagePart::PartA { vessel_name } => named(vessel_name, nothing),
             _ => nothing,
         },
         _ => nothing,

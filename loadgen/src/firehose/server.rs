@@ -5,7 +5,7 @@ mod connection;
 use self::connection::Connection;
 use super::broker::{Broker, Close, Link};
 use super::{Config, FirehoseError, Report};
-use crate::clock::{Clock, MILLISECOND, SECOND, seconds_between};
+use crate::clock::{Clock, MILLISECOND, SECOND, nanoseconds, seconds_between};
 use crate::cpu::Meter;
 use crate::mqtt::Qos;
 use crate::net::{Poll, Ready, feed, read_once};
@@ -301,7 +301,7 @@ impl Server {
     /// Cuts all connections without a word, where that is wanted now.
     fn storm(&mut self, started: i64, now: i64) {
         let Some(storm) = self.config.storm else { return };
-        let pause = i64::try_from(storm.as_nanos()).unwrap_or(i64::MAX);
+        let pause = nanoseconds(storm);
         let at = *self.next_storm_ns.get_or_insert(started.saturating_add(pause));
         if now >= at {
             self.next_storm_ns = Some(now.saturating_add(pause));

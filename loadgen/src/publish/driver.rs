@@ -3,7 +3,7 @@
 use super::client::{Client, Lost};
 use super::link::{BACKOFF_NS, Link, open_socket};
 use super::{Config, PublishError, run::Run};
-use crate::clock::{Clock, MILLISECOND, SECOND};
+use crate::clock::{Clock, MILLISECOND, SECOND, nanoseconds};
 use crate::cpu::{Meter, ProcessUsage};
 use crate::net::{Poll, Ready, feed, read_once};
 use std::cmp::Reverse;
@@ -375,8 +375,4 @@ impl Driver {
             }
         }
     }
-}
-
-fn nanoseconds(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! Reads Kafka topics from their beginning to their end, without a consumer group.
 
 use super::{Record, Verifier, Wrap};
-use crate::clock::{Clock, MILLISECOND, SECOND};
+use crate::clock::{Clock, MILLISECOND, SECOND, nanoseconds};
 use crate::progress::Progress;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -81,7 +81,7 @@ pub fn read(
     let mut last_news = clock.now();
     let mut next_note = last_news;
     let (mut now, mut since_look) = (last_news, 0);
-    let idle = i64::try_from(config.idle.as_nanos()).unwrap_or(i64::MAX);
+    let idle = nanoseconds(config.idle);
     while !stop.load(Ordering::Relaxed) {
         let message = consumer.poll(POLL_TIMEOUT).transpose();
         let is_quiet = matches!(message, Ok(None));
