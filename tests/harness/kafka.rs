@@ -177,6 +177,16 @@ impl Kafka {
         self.process.as_ref().expect("Kafka runs").thaw();
     }
 
+    /// The server's process identifier.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("Kafka runs").id()
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("kafka.log")
     }

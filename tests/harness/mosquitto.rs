@@ -107,6 +107,16 @@ impl Mosquitto {
         let _ = std::fs::remove_file(self.folder.path().join("mosquitto.db"));
     }
 
+    /// Its process identifier.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("mosquitto runs").id()
+    }
+
     /// Everything it has logged.
     ///
     /// # Panics

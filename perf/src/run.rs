@@ -1,0 +1,245 @@
+//! One run: a fresh Kafka topic, the generator, the bridge, and the verification of every message.
+
+use crate::bridge::Bridge;
+use crate::fault::{Deed, Timetable};
+use crate::generator::{Generator, PROMPT, flags};
+use crate::noise::Ticks;
+use crate::peer::Peer;
+use crate::placeholder::Values;
+use crate::scenario::{Case, FaultKind, Scenario};
+use crate::stage::Stage;
+use anyhow::{Context, Result};
+use fairlead_loadgen::output::read_json;
+use fairlead_loadgen::verify::{Report, Verdict};
+use fairlead_tests::{Mosquitto, free_port, now};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long Kafka may be silent before what is missing counts as lost, in seconds.
+const IDLE: &str = "10";
+
+/// Longest verification.
+const VERIFY: Duration = Duration::from_secs(600);
+
+/// What the command line changes about every run.
+#[derive(Debug, Clone)]
+pub(crate) struct Changes {
+    /// Messages of a run.
+    pub(crate) messages: Option<u64>,
+    /// Longest run.
+    pub(crate) limit: Duration,
+    /// Words in front of the bridge's command.
+    pub(crate) under: Vec<String>,
+}
+
+/// What is run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) case: &'a Case,
+    pub(crate) peer: &'a Peer,
+    /// Messages a second, where the case wants a share of the bridge's own maximum.
+    pub(crate) rate: Option<f64>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The generator's result.
+    pub(crate) result: Value,
+    pub(crate) verification: Report,
+    pub(crate) verdict: Verdict,
+    /// The share of the machine that others used.
+    pub(crate) foreign: f64,
+}
+
+/// What a run has of its own, in the order in which it is given up.
+struct Props {
+    generator: Option<Generator>,
+    bridge: Bridge,
+    _mosquitto: Option<Mosquitto>,
+}
+
+impl Plan<'_> {
+    pub(crate) fn run(self, stage: &mut Stage, changes: &Changes) -> Result<Outcome> {
+        let run = stage.next_run();
+        let topic = format!("perf-{run}");
+        stage.create(&topic, self.scenario.partitions)?;
+        let folder = stage.folder_of(&self.peer.name)?;
+        let files = Files::in_folder(&folder);
+        files.clear();
+        let mosquitto = if self.scenario.mosquitto { Some(Stage::mosquitto()?) } else { None };
+        let port = mosquitto.as_ref().map_or_else(free_port, Mosquitto::port);
+        let mut flags = flags(self.case, changes.messages, self.rate);
+        flags.extend(self.common_flags(stage, &files, port, run, mosquitto.as_ref())?);
+        let values = self.values(stage, &folder, port, &topic);
+        let mut command = changes.under.clone();
+        command.extend(self.peer.prepare(&folder, &values)?);
+
+        let mut groups = vec![stage.kafka.id()];
+        groups.extend(mosquitto.as_ref().map(Mosquitto::id));
+        let before = Ticks::read(&groups)?;
+        let mut props = self.raise(stage, mosquitto, command, &folder, &flags)?;
+        self.play(stage, &mut props, changes.limit)?;
+        groups.extend([stage.kafka.id(), props.bridge.group()]);
+        let foreign = before.foreign_until(Ticks::read(&groups)?);
+        self.verify(stage, &files, &topic)?;
+        props.bridge.stop(&stage.stop)?;
+        stage.kafka.delete_topic(&topic);
+        let verification: Report = read_json(&files.verification, "report of a verification")?;
+        let mut result: Value = read_json(&files.result, "result of fairlead-loadgen")?;
+        shorten(&mut result);
+        // Duplicates are what at-least-once allows: counted, and no fault.
+        let verdict = verification.verdict(u64::MAX);
+        Ok(Outcome { result, verification, verdict, foreign })
+    }
+
+    fn values(&self, stage: &Stage, folder: &Path, port: u16, topic: &str) -> Values {
+        let value = |name: &str, value: String| (name.to_owned(), value);
+        Values::from([
+            value("mqtt", format!("mqtt://127.0.0.1:{port}")),
+            value("mqtt_host", "127.0.0.1".to_owned()),
+            value("mqtt_port", port.to_string()),
+            value("kafka", stage.kafka.brokers().to_owned()),
+            value("topic", topic.to_owned()),
+            value("window", self.case.window.to_string()),
+            value("qos", self.case.qos.to_string()),
+            value("folder", folder.display().to_string()),
+            value("bin", stage.bin.display().to_string()),
+        ])
+    }
+
+    /// The flags that are the same for every command of the generator.
+    fn common_flags(
+        &self,
+        stage: &Stage,
+        files: &Files,
+        port: u16,
+        run: u32,
+        mosquitto: Option<&Mosquitto>,
+    ) -> Result<Vec<String>> {
+        let mut sampled = vec![format!("kafka=@{}", stage.note_id("kafka", stage.kafka.id())?.display())];
+        let address = match mosquitto {
+            Some(mosquitto) => {
+                sampled.push(format!("mosquitto=@{}", stage.note_id("mosquitto", mosquitto.id())?.display()));
+                ["--url".to_owned(), format!("mqtt://127.0.0.1:{port}")]
+            }
+            None => ["--listen".to_owned(), format!("127.0.0.1:{port}")],
+        };
+        let flag = |name: &str, value: String| [name.to_owned(), value];
+        let flags = [
+            address,
+            flag("--run-id", run.to_string()),
+            flag("--result", files.result.display().to_string()),
+            flag("--ack-log", files.acknowledged.display().to_string()),
+            flag("--pid", format!("@{}", files.bridge_id.display())),
+            flag("--sample-pids", sampled.join(",")),
+        ];
+        Ok(flags.concat())
+    }
+
+    /// Starts what floods and what is flooded: whoever plays the broker comes first.
+    fn raise(
+        &self,
+        stage: &Stage,
+        mosquitto: Option<Mosquitto>,
+        command: Vec<String>,
+        folder: &Path,
+        flags: &[String],
+    ) -> Result<Props> {
+        let start = || stage.generator(flags, "generator.log");
+        let Some(mosquitto) = mosquitto else {
+            let mut generator = start();
+            stage.stop.wait_for(PROMPT, "the firehose listens", || {
+                let listens = generator.log().contains("listening");
+                Ok((listens || generator.is_over()?).then_some(()))
+            })?;
+            let bridge = Bridge::start(command, folder)?;
+            return Ok(Props { generator: Some(generator), bridge, _mosquitto: None });
+        };
+        let mut bridge = Bridge::start(command, folder)?;
+        stage.wait_for_subscription(&mosquitto, &mut bridge)?;
+        Ok(Props { generator: Some(start()), bridge, _mosquitto: Some(mosquitto) })
+    }
+
+    /// Waits for the generator's end, and breaks and mends meanwhile.
+    fn play(&self, stage: &mut Stage, props: &mut Props, limit: Duration) -> Result<()> {
+        let mut timetable = Timetable::start(self.case.fault, now());
+        let mut generator = props.generator.take().context("a generator")?;
+        let stop = stage.stop.clone();
+        stop.wait_for(limit, "the end of the run", || {
+            if generator.is_over()? {
+                return Ok(Some(()));
+            }
+            props.bridge.check()?;
+            perform(timetable.poll(now()), stage, &mut props.bridge)?;
+            Ok(None)
+        })?;
+        let missed = || format!("the run of {} was over before its fault: it needs more messages", self.peer.name);
+        perform(timetable.finish().with_context(missed)?, stage, &mut props.bridge)
+    }
+
+    fn verify(&self, stage: &Stage, files: &Files, topic: &str) -> Result<()> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let text = str::to_owned;
+        let mut flags = vec![text("verify"), text("--brokers"), stage.kafka.brokers().to_owned(), text("--topic")];
+        flags.extend([topic.to_owned(), text("--idle"), text(IDLE), text("--allow-duplicates"), u64::MAX.to_string()]);
+        flags.extend([text("--wrap"), self.peer.wrap.clone(), text("--json")]);
+        flags.extend([text("--expect"), path(&files.result), text("--result"), path(&files.verification)]);
+        if files.acknowledged.exists() {
+            flags.extend([text("--ack-log"), path(&files.acknowledged)]);
+        }
+        stage.generator(&flags, "verify.log").finish(&stage.stop, VERIFY, "the end of the verification")
+    }
+}
+
+fn perform(deed: Deed, stage: &mut Stage, bridge: &mut Bridge) -> Result<()> {
+    match deed {
+        Deed::Nothing => {}
+        Deed::Break(FaultKind::KillBridge) => bridge.kill(),
+        Deed::Mend(FaultKind::KillBridge) => bridge.restart()?,
+        Deed::Break(FaultKind::StopKafka) => stage.kafka.stop(),
+        Deed::Mend(FaultKind::StopKafka) => {
+            stage.kafka.restart();
+            stage.note_id("kafka", stage.kafka.id())?;
+        }
+    }
+    Ok(())
+}
+
+/// The lists of topics are long, and say nothing once a run is verified.
+fn shorten(result: &mut Value) {
+    if let Some(fields) = result.as_object_mut() {
+        fields.remove("sent_by_topic");
+        let topics = fields.get("topics").and_then(Value::as_array).map_or(0, Vec::len);
+        fields.insert("topics".to_owned(), topics.into());
+    }
+}
+
+/// The files of a run, in the bridge's folder.
+struct Files {
+    result: PathBuf,
+    acknowledged: PathBuf,
+    verification: PathBuf,
+    bridge_id: PathBuf,
+}
+
+impl Files {
+    fn in_folder(folder: &Path) -> Self {
+        Self {
+            result: folder.join("result.json"),
+            acknowledged: folder.join("acknowledged.json"),
+            verification: folder.join("verification.json"),
+            bridge_id: folder.join("bridge.pid"),
+        }
+    }
+
+    /// Those of an earlier run would be taken for this one's.
+    fn clear(&self) {
+        for path in [&self.result, &self.acknowledged, &self.verification, &self.bridge_id] {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
