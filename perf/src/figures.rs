@@ -102,10 +102,11 @@ fn marks(outcome: &Outcome, noise: f64) -> Vec<String> {
             marks.push(text);
         }
     };
-    let known = [Verdict::Clean, Verdict::Lost, Verdict::AcknowledgedLost];
+    // The other verdicts are counts that are marked anyway.
+    let told = [Verdict::Corrupt, Verdict::Phantom, Verdict::Key, Verdict::Inconclusive];
     mark(verification.acknowledged_lost > 0, format!("ACKNOWLEDGED AND LOST {}", verification.acknowledged_lost));
     mark(verification.lost > 0, format!("lost {}", verification.lost));
-    mark(!known.contains(&outcome.verdict), format!("{:?}", outcome.verdict));
+    mark(told.contains(&outcome.verdict), format!("{:?}", outcome.verdict));
     mark(verification.out_of_order > 0, format!("out of order {}", verification.out_of_order));
     mark(verification.duplicates > 0, format!("twice {}", verification.duplicates));
     mark(result.get("complete") != Some(&Value::Bool(true)), "not all acknowledged".to_owned());

@@ -2,7 +2,7 @@
 
 use crate::files::{read_toml, unknown};
 use crate::placeholder::{Values, fill};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ impl Peer {
 fn read(folders: &Folders, name: &str) -> Result<File> {
     let path = folders.peers.join(name).join("peer.toml");
     if !path.exists() {
-        return unknown("bridge", name, &folders.peers).context("or give command:LINE");
+        return unknown("bridge", name, &folders.peers).map_err(|error| anyhow!("{error}, and command:LINE"));
     }
     read_toml(&path)
 }

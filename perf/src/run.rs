@@ -82,7 +82,7 @@ impl Plan<'_> {
         groups.extend(mosquitto.as_ref().map(Mosquitto::id));
         let before = Ticks::read(&groups)?;
         let mut props = self.raise(stage, mosquitto, command, &folder, &flags)?;
-        self.play(stage, &mut props, changes.limit)?;
+        self.play(stage, &mut props, &topic, changes.limit)?;
         groups.extend([stage.kafka.id(), props.bridge.group()]);
         let foreign = before.foreign_until(Ticks::read(&groups)?);
         self.verify(stage, &files, &topic)?;
@@ -165,7 +165,7 @@ impl Plan<'_> {
     }
 
     /// Waits for the generator's end, and breaks and mends meanwhile.
-    fn play(&self, stage: &mut Stage, props: &mut Props, limit: Duration) -> Result<()> {
+    fn play(&self, stage: &mut Stage, props: &mut Props, topic: &str, limit: Duration) -> Result<()> {
         let mut timetable = Timetable::start(self.case.fault, now());
         let mut generator = props.generator.take().context("a generator")?;
         let stop = stage.stop.clone();
@@ -174,11 +174,11 @@ impl Plan<'_> {
                 return Ok(Some(()));
             }
             props.bridge.check()?;
-            perform(timetable.poll(now()), stage, &mut props.bridge)?;
+            perform(timetable.poll(now()), stage, &mut props.bridge, topic)?;
             Ok(None)
         })?;
         let missed = || format!("the run of {} was over before its fault: it needs more messages", self.peer.name);
-        perform(timetable.finish().with_context(missed)?, stage, &mut props.bridge)
+        perform(timetable.finish().with_context(missed)?, stage, &mut props.bridge, topic)
     }
 
     fn verify(&self, stage: &Stage, files: &Files, topic: &str) -> Result<()> {
@@ -195,7 +195,7 @@ impl Plan<'_> {
     }
 }
 
-fn perform(deed: Deed, stage: &mut Stage, bridge: &mut Bridge) -> Result<()> {
+fn perform(deed: Deed, stage: &mut Stage, bridge: &mut Bridge, topic: &str) -> Result<()> {
     match deed {
         Deed::Nothing => {}
         Deed::Break(FaultKind::KillBridge) => bridge.kill(),
@@ -204,6 +204,8 @@ fn perform(deed: Deed, stage: &mut Stage, bridge: &mut Bridge) -> Result<()> {
         Deed::Mend(FaultKind::StopKafka) => {
             stage.kafka.restart();
             stage.note_id("kafka", stage.kafka.id())?;
+            // It answers before its partitions do, and the verification may be next.
+            stage.begin(topic)?;
         }
     }
     Ok(())

@@ -69,6 +69,11 @@ impl Stage {
     /// Creates a Kafka topic and begins it.
     pub(crate) fn create(&self, topic: &str, partitions: i32) -> Result<()> {
         self.kafka.create_topic(topic, partitions, &[]);
+        self.begin(topic)
+    }
+
+    /// A few messages to every partition: once they are there, each has a leader that works.
+    pub(crate) fn begin(&self, topic: &str) -> Result<()> {
         self.produce(topic, PRIME)
     }
 

@@ -2,7 +2,10 @@
 
 use crate::figures::{BRIDGE_CPU, FIGURES, Figure, Figures};
 use crate::statistics::{Interval, Spread};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+
+/// Columns of text for what a bridge is.
+const TEXT: u16 = 40;
 
 /// The runs of one bridge, one a round.
 #[derive(Debug, Clone)]
@@ -28,6 +31,9 @@ pub(crate) fn table(rows: &[Row]) -> String {
         cells.extend([BRIDGE_CPU, FIGURES[0]].map(|figure| ratio(row, first, figure)));
         cells.push(marks(row));
         table.add_row(cells);
+    }
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(TEXT)));
     }
     for column in table.column_iter_mut().skip(1).take(FIGURES.len() + 2) {
         column.set_cell_alignment(CellAlignment::Right);
