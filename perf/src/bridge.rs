@@ -51,6 +51,12 @@ impl Bridge {
         self.process = None;
     }
 
+    /// CPU time so far; none once it has ended.
+    pub(crate) fn cpu(&mut self) -> Option<Duration> {
+        let process = self.process.as_mut()?;
+        if process.ended().is_some() { None } else { Some(process.cpu()) }
+    }
+
     /// The process group.
     pub(crate) fn group(&self) -> u32 {
         self.process.as_ref().map_or(0, Process::id)

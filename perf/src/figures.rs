@@ -47,7 +47,7 @@ pub(crate) struct Figures {
     pub(crate) acknowledged_per_second: f64,
     /// From the first record in Kafka to the last, by the records' own timestamps.
     pub(crate) arrived_per_second: Option<f64>,
-    /// CPU seconds for each million messages, until the last acknowledgement.
+    /// CPU seconds for each million messages, until the bridge's last acknowledgement, or behind mosquitto until all is in Kafka.
     pub(crate) bridge_cpu: Option<f64>,
     pub(crate) kafka_cpu: Option<f64>,
     pub(crate) bridge_mebibytes: Option<f64>,
@@ -79,7 +79,7 @@ impl Figures {
         Self {
             acknowledged_per_second: number("/messages_per_second").unwrap_or(0.0),
             arrived_per_second: (verification.seconds > 0.0).then(|| verification.found as f64 / verification.seconds),
-            bridge_cpu: process("bridge", "cpu_seconds").and_then(per_million),
+            bridge_cpu: outcome.bridge_cpu_seconds.or_else(|| process("bridge", "cpu_seconds")).and_then(per_million),
             kafka_cpu: process("kafka", "cpu_seconds").and_then(per_million),
             bridge_mebibytes: process("bridge", "rss_anon_peak_bytes").map(|bytes| bytes / MEBIBYTE),
             acknowledged_p50_ms: number("/latency/p50_ms"),
@@ -136,7 +136,7 @@ pub(crate) mod tests {
         });
         let mut verification = Verifier::new(Some(1)).report(None, None);
         (verification.found, verification.seconds) = (2_000_000, 4.0);
-        Outcome { result, verification, verdict: Verdict::Clean, foreign: 0.01 }
+        Outcome { result, verification, verdict: Verdict::Clean, bridge_cpu_seconds: None, foreign: 0.01 }
     }
 
     #[test]
@@ -145,6 +145,8 @@ pub(crate) mod tests {
         assert_eq!(figures.bridge_cpu, Some(0.5));
         assert_eq!(figures.bridge_mebibytes, Some(40.0));
         assert_eq!(figures.arrived_per_second, Some(500_000.0));
+        let behind_broker = Outcome { bridge_cpu_seconds: Some(3.0), ..outcome() };
+        assert_eq!(Figures::of(&behind_broker, 0.05).bridge_cpu, Some(1.5));
         // A process that was never found used nothing that is known.
         assert_eq!(figures.kafka_cpu, None);
         assert!(figures.marks.is_empty(), "{:?}", figures.marks);

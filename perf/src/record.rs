@@ -50,6 +50,7 @@ impl Record {
             "acknowledges": peer.acknowledges,
             "attempts": attempt.number,
             "foreign_share": outcome.foreign,
+            "bridge_cpu_seconds_until_in_kafka": outcome.bridge_cpu_seconds,
             "verdict": outcome.verdict,
             "figures": figures,
             "result": outcome.result,

@@ -51,6 +51,9 @@ pub(crate) struct Outcome {
     pub(crate) result: Value,
     pub(crate) verification: Report,
     pub(crate) verdict: Verdict,
+    /// Behind mosquitto: the bridge's CPU seconds until all was in Kafka. The generator's samples end with the broker's last
+    /// acknowledgement, when a slow bridge still has most of its work to do.
+    pub(crate) bridge_cpu_seconds: Option<f64>,
     /// The share of the machine that others used.
     pub(crate) foreign: f64,
 }
@@ -59,6 +62,8 @@ pub(crate) struct Outcome {
 struct Props {
     generator: Option<Generator>,
     bridge: Bridge,
+    /// The bridge's CPU time when its generator started, behind mosquitto.
+    cpu_before: Option<Duration>,
     _mosquitto: Option<Mosquitto>,
 }
 
@@ -86,6 +91,7 @@ impl Plan<'_> {
         groups.extend([stage.kafka.id(), props.bridge.group()]);
         let foreign = before.foreign_until(Ticks::read(&groups)?);
         self.verify(stage, &files, &topic)?;
+        let cpu = props.cpu_before.and_then(|before| Some(props.bridge.cpu()?.saturating_sub(before)));
         props.bridge.stop(&stage.stop)?;
         stage.kafka.delete_topic(&topic);
         let verification: Report = read_json(&files.verification, "report of a verification")?;
@@ -93,7 +99,8 @@ impl Plan<'_> {
         shorten(&mut result);
         // Duplicates are what at-least-once allows: counted, and no fault.
         let verdict = verification.verdict(u64::MAX);
-        Ok(Outcome { result, verification, verdict, foreign })
+        let bridge_cpu_seconds = cpu.map(|cpu| cpu.as_secs_f64());
+        Ok(Outcome { result, verification, verdict, bridge_cpu_seconds, foreign })
     }
 
     fn values(&self, stage: &Stage, folder: &Path, port: u16, topic: &str) -> Values {
@@ -157,11 +164,12 @@ impl Plan<'_> {
                 Ok((listens || generator.is_over()?).then_some(()))
             })?;
             let bridge = Bridge::start(command, folder)?;
-            return Ok(Props { generator: Some(generator), bridge, _mosquitto: None });
+            return Ok(Props { generator: Some(generator), bridge, cpu_before: None, _mosquitto: None });
         };
         let mut bridge = Bridge::start(command, folder)?;
         stage.wait_for_subscription(&mosquitto, &mut bridge)?;
-        Ok(Props { generator: Some(start()), bridge, _mosquitto: Some(mosquitto) })
+        let cpu_before = bridge.cpu();
+        Ok(Props { generator: Some(start()), bridge, cpu_before, _mosquitto: Some(mosquitto) })
     }
 
     /// Waits for the generator's end, and breaks and mends meanwhile.
