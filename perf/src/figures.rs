@@ -47,7 +47,8 @@ pub(crate) struct Figures {
     pub(crate) acknowledged_per_second: f64,
     /// From the first record in Kafka to the last, by the records' own timestamps.
     pub(crate) arrived_per_second: Option<f64>,
-    /// CPU seconds for each million messages, until the bridge's last acknowledgement, or behind mosquitto until all is in Kafka.
+    /// CPU seconds for each million messages, until the bridge's last acknowledgement; behind mosquitto until all is in
+    /// Kafka.
     pub(crate) bridge_cpu: Option<f64>,
     pub(crate) kafka_cpu: Option<f64>,
     pub(crate) bridge_mebibytes: Option<f64>,

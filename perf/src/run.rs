@@ -51,8 +51,8 @@ pub(crate) struct Outcome {
     pub(crate) result: Value,
     pub(crate) verification: Report,
     pub(crate) verdict: Verdict,
-    /// Behind mosquitto: the bridge's CPU seconds until all was in Kafka. The generator's samples end with the broker's last
-    /// acknowledgement, when a slow bridge still has most of its work to do.
+    /// Behind mosquitto: the bridge's CPU seconds until all was in Kafka. The generator's samples end with the broker's
+    /// last acknowledgement, when a slow bridge still has most of its work to do.
     pub(crate) bridge_cpu_seconds: Option<f64>,
     /// The share of the machine that others used.
     pub(crate) foreign: f64,
