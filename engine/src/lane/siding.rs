@@ -330,6 +330,7 @@ impl<D: Disk> Siding<D> {
             let name = topics.get(record.topic).map_or("", |(name, _)| name);
             let route = routes.get(usize::from(record.route.0)).copied().unwrap_or_default();
             let appended = store.append(record, name, route, time);
+            debug_assert_ne!(appended, Err(AppendError::TooLarge), "a packet and what is made of it fits");
             *full += u64::from(appended == Err(AppendError::Full));
             appended.ok()
         };

@@ -8,6 +8,8 @@ use super::{Filter, filter::Capture};
 
 /// Longest name of a Kafka topic, bytes.
 const MAX_TOPIC_BYTES: usize = 249;
+/// Most bytes of a key besides those of the MQTT topic, so that a record is not much larger than its packet.
+const MAX_KEY_LITERAL: usize = 4096;
 
 /// A compiled template: literal text and the names of the filter's levels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,11 @@ pub enum TemplateError {
          at least one and at most {MAX_TOPIC_BYTES}, and neither `.` nor `..` alone"
     )]
     IllegalTopic(String),
+    /// A key may be far larger than the MQTT topic.
+    #[error(
+        "a key holds each part of the MQTT topic at most once, and at most {MAX_KEY_LITERAL} bytes of text besides"
+    )]
+    LongKey,
 }
 
 /// Whether Kafka takes this as the name of a topic: 1 to 249 characters of `a-z A-Z 0-9 . _ -`, but not `.` or `..`.
@@ -136,6 +143,20 @@ impl Template {
             None => literal.len() <= MAX_TOPIC_BYTES && literal.bytes().all(legal_topic_byte),
         };
         if possible { Ok(()) } else { Err(TemplateError::IllegalTopic(literal)) }
+    }
+
+    /// Checks that a key of it is not much larger than the MQTT topic: no part of that is in it twice.
+    ///
+    /// # Errors
+    /// [`TemplateError::LongKey`].
+    pub fn check_key(&self) -> Result<(), TemplateError> {
+        let literal: usize =
+            self.parts.iter().map(|part| if let Part::Literal(text) = part { text.len() } else { 0 }).sum();
+        let mut taken = self.parts.iter().filter(|part| !matches!(part, Part::Literal(_)));
+        let whole = self.parts.contains(&Part::Topic);
+        let repeats = |part: &Part| self.parts.iter().filter(|other| *other == part).count() > 1;
+        let once = if whole { taken.count() == 1 } else { !taken.any(repeats) };
+        if once && literal <= MAX_KEY_LITERAL { Ok(()) } else { Err(TemplateError::LongKey) }
     }
 
     /// Appends what it renders to for an MQTT topic that the filter matches.
@@ -280,6 +301,17 @@ mod tests {
         }
         for text in ["ais", "{x}", "..{x}", "{x}.{y}", "{topic}"] {
             assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+    #[test]
+    fn keys_hold_each_part_of_the_topic_once() {
+        let check = |text: &str| parse(text, "a/{x}/{y...}").unwrap().check_key();
+        let (longest, too_long) = ("a".repeat(MAX_KEY_LITERAL), "a".repeat(MAX_KEY_LITERAL + 1));
+        for text in ["", "{topic}", "{x}", "{y}-{x}", "ship {topic}", &longest] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for text in ["{x}{x}", "{topic}{topic}", "{topic} {x}", "{y} {x} {y}", &too_long] {
+            assert_eq!(check(text), Err(TemplateError::LongKey), "{text}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `[[route]]`: filters, templates, and which source each is for.
 
 use super::{Origin, Route, file, problem::What, reader::Setting, resolve::Resolver};
-use crate::route::{Filter, Template};
+use crate::route::{Filter, Template, TemplateError};
 
 /// Most routes of one process; pairs of them are compared.
 pub(super) const MAX_ROUTES: usize = 1_024;
@@ -99,14 +99,14 @@ fn route(table: &Setting<file::Route>, reads: Option<&Reads>, resolver: &Resolve
     let route = table.get()?;
     let topic = resolver.needed(table, &route.topic, "topic", "the Kafka topic, such as topic = \"ais\"");
     let Reads { source, filter, .. } = reads?;
-    let template = |setting: &Setting<String>, text: &str| {
-        Template::parse(text, filter).map_err(|error| resolver.problem(setting, &error.into())).ok()
+    let template = |setting: &Setting<String>, text: &str, check: fn(&Template) -> Result<(), TemplateError>| {
+        let tell = |error: TemplateError| resolver.problem(setting, &error.into());
+        let template = Template::parse(text, filter).map_err(tell).ok()?;
+        check(&template).unwrap_or_else(tell);
+        Some(template)
     };
-    let topic = topic.and_then(|text| template(&route.topic, text));
-    if let Some(Err(error)) = topic.as_ref().map(Template::check_topic) {
-        resolver.problem(&route.topic, &error.into());
-    }
-    let key = route.key.get().and_then(|text| template(&route.key, text));
+    let topic = topic.and_then(|text| template(&route.topic, text, Template::check_topic));
+    let key = route.key.get().and_then(|text| template(&route.key, text, Template::check_key));
     Some(Route {
         source: *source,
         from: filter.clone(),

@@ -178,7 +178,7 @@ pub fn open(settings: &Settings) -> Result<Option<Contents>, OpenError> {
 }
 
 /// The logs of packet identifiers. All are read, also those of an earlier process with more shards, and each session goes
-/// to the log of its shard.
+/// to the log of its shard. An earlier log goes when all that it knows is in another since.
 fn open_ids(
     spool: &Spool<Real>,
     settings: &Settings,
@@ -186,7 +186,7 @@ fn open_ids(
 ) -> Result<Vec<Ids<Real>>, OpenError> {
     let shards = settings.engine.cpus.len() as u16;
     let mut found = Found::default();
-    let mut logs = Vec::new();
+    let (mut logs, mut earlier) = (Vec::new(), Vec::new());
     let old = spool.names().iter().copied().filter(|name| matches!(name, Name::Ids(shard) if *shard >= shards));
     for name in (0..shards).map(Name::Ids).chain(old) {
         let (mut log, recovery) = spool.log(name)?;
@@ -198,8 +198,15 @@ fn open_ids(
             path: settings_spool.dir.join(name.to_string()),
             source: io::Error::other(error),
         })?;
+        if logs.len() < usize::from(shards) {
+            logs.push(log);
+        } else {
+            earlier.push((name, read.clone()));
+        }
         found = found.and(read);
-        logs.push(log);
+    }
+    for (name, _) in earlier.iter().filter(|(_, read)| read.is_superseded_by(&found)) {
+        spool.discard(*name)?;
     }
     if found.is_damaged() {
         tracing::error!("the packet ids in the spool are damaged: none of them is believed");

@@ -139,6 +139,14 @@ impl Found {
         self
     }
 
+    /// Whether `all`, which knows this too, has something newer of every session, so that this is not needed any more.
+    pub(super) fn is_superseded_by(&self, all: &Found) -> bool {
+        let newer = |(key, (process, _)): (&SessionKey, &(u64, OpenIds))| {
+            all.sessions.get(key).is_some_and(|(other, _)| other > process)
+        };
+        !self.damaged && self.sessions.iter().all(newer)
+    }
+
     /// Whether something that was durable cannot be read, so that nothing is believed.
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged

@@ -85,14 +85,15 @@ fn open(disk: &Memory) -> Spool<Memory> {
     Spool::open(disk.clone(), "/spool", Options::default()).unwrap().0
 }
 
+fn read_log(spool: &Spool<Memory>, name: Name) -> Found {
+    let (mut log, recovery) = spool.log(name).unwrap();
+    Found::read(&mut log, &recovery, clock::now()).unwrap()
+}
+
 fn read(disk: &Memory) -> Found {
     let spool = open(disk);
     let names = spool.names().iter().copied().filter(|name| matches!(name, Name::Ids(_)));
-    let logs = names.map(|name| {
-        let (mut log, recovery) = spool.log(name).unwrap();
-        Found::read(&mut log, &recovery, clock::now()).unwrap()
-    });
-    logs.fold(Found::default(), Found::and)
+    names.map(|name| read_log(&spool, name)).fold(Found::default(), Found::and)
 }
 
 #[test]
@@ -143,6 +144,10 @@ fn the_last_process_is_right_whichever_log_it_wrote() {
     world.turn();
     drop(world);
     assert_eq!(read(&disk).remove(PIER), these([6]));
+    let all = read(&disk);
+    let spool = open(&disk);
+    assert!(read_log(&spool, Name::Ids(1)).is_superseded_by(&all));
+    assert!(!read_log(&spool, Name::Ids(0)).is_superseded_by(&all));
 }
 
 /// Killed before the session is written in its new log, it is found in the old one.

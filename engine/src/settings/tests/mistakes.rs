@@ -295,6 +295,11 @@ const ROUTE: &[Case] = &[
     ),
     (
         "[[route]]",
+        r#"key = "{topic}/{topic}""#,
+        "9: route.0.key: a key holds each part of the MQTT topic at most once, and at most 4096 bytes of text besides",
+    ),
+    (
+        "[[route]]",
         r#"topic = "a}b""#,
         "9: route.0.topic: the braces of `a}b` do not pair; write `{name}`, and a literal brace twice",
     ),
