@@ -296,7 +296,7 @@ const ROUTE: &[Case] = &[
     (
         "[[route]]",
         r#"key = "{topic}/{topic}""#,
-        "9: route.0.key: a key holds each part of the MQTT topic at most once, and at most 4096 bytes of text besides",
+        "7: route.0.key: a key holds each part of the MQTT topic at most once, and at most 4096 bytes of text besides",
     ),
     (
         "[[route]]",
