@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fairlead_loadgen::stamp::{STAMP_LEN, Stamp};
+use fairlead_loadgen::stamp::{LONG, Stamp};
 use fairlead_tests::{Direction, Image, Metrics, Proxy, Shutdown, Tapped, during, now, wait_until, wire};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ impl Line {
 }
 
 fn message(level: u8, qos: u8, id: u16, sequence: u64) -> Vec<u8> {
-    let mut payload = vec![b'.'; STAMP_LEN + 20];
+    let mut payload = vec![b'.'; LONG + 20];
     Stamp { run: RUN, publisher: 3, sequence, sent_ns: 1 }.write(&mut payload, 5);
     wire::publish(level, "ais/3", qos, id, &payload)
 }

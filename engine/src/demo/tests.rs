@@ -6,7 +6,7 @@ use fairlead_loadgen::{
     progress::Snapshot,
     publish,
     sequences::Sequences,
-    stamp::{STAMP_LEN, Stamp},
+    stamp::{LONG, Stamp},
     verify::{Record, Verifier},
 };
 
@@ -27,7 +27,7 @@ const SENT: u64 = 10;
 fn outcome(records: &[(i64, u64)]) -> Outcome {
     let mut verifier = Verifier::new(Some(RUN));
     for &(offset, sequence) in records {
-        let mut payload = vec![0; STAMP_LEN];
+        let mut payload = vec![0; LONG];
         Stamp { run: RUN, publisher: 0, sequence, sent_ns: 1 }.write(&mut payload, 0);
         let (key, payload) = (Some(&b"200000000"[..]), &payload[..]);
         verifier.observe(&Record { topic: "ais", partition: 0, offset, key, payload, arrived_ns: 2 });

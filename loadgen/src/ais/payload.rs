@@ -161,7 +161,7 @@ fn avro(schema: &Schema, id: Option<u32>, record: &AisRecord) -> Result<Vec<u8>,
 mod tests {
     use super::super::world::World;
     use super::*;
-    use crate::stamp::{STAMP_LEN, Stamp};
+    use crate::stamp::{LONG, Stamp};
     use apache_avro::from_avro_datum;
 
     fn records() -> Vec<AisRecord> {
@@ -207,7 +207,7 @@ mod tests {
             assert_eq!(fields[0].1, Value::Int(record.mmsi.cast_signed()));
             let speed = record.fields.speed.map_or(Value::Null, Value::Float);
             assert!(matches!(&fields[4].1, Value::Union(_, value) if **value == speed), "{fields:?}");
-            assert!(matches!(&fields[8].1, Value::Fixed(STAMP_LEN, _)));
+            assert!(matches!(&fields[8].1, Value::Fixed(LONG, _)));
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// Seconds to wait for the last acknowledgements after --seconds
     #[arg(long, default_value = "10", value_parser = parse_seconds)]
     drain: Duration,
-    /// Payload bytes, at least 60
+    /// Payload bytes, at least 16
     #[arg(long, default_value_t = 100)]
     size: usize,
     /// Number of topics

@@ -17,9 +17,9 @@ pub(super) struct Load {
     /// How the rate is spread: steady, ramp:SECONDS, burst:MESSAGES or on-off:SECONDS,SECONDS
     #[arg(long, default_value = "steady", value_parser = parse_shape)]
     pub(super) shape: Shape,
-    /// Run id in the stamps; default: the seconds of the clock
+    /// Run id in the stamps; default: from the clock
     #[arg(long)]
-    run_id: Option<u32>,
+    run_id: Option<u16>,
     /// Write the result as JSON, with what `verify --expect` needs
     #[arg(long, value_name = "FILE")]
     pub(super) result: Option<PathBuf>,
@@ -43,7 +43,7 @@ impl Load {
 
     /// The run id that was asked for, or one that differs from those of earlier runs.
     pub(super) fn run_id(&self) -> u32 {
-        self.run_id.unwrap_or_else(|| u32::try_from(Clock::start().now() / SECOND).unwrap_or_default())
+        self.run_id.unwrap_or_else(|| (Clock::start().now() / SECOND % (1 << 16)).try_into().unwrap_or_default()).into()
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Traffic {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Plain {
-    /// Payloads of so many bytes, at least 60
+    /// Payloads of so many bytes, at least 16
     #[arg(long, group = "traffic")]
     size: Option<usize>,
     /// Number of topics

@@ -2,7 +2,7 @@
 
 use super::in_flight::Message;
 use crate::mqtt::{self, DUP, Qos, Version};
-use crate::stamp::{self, STAMP_LEN};
+use crate::stamp;
 use crate::traffic::FILLER;
 
 /// What the packets of a run have in common.
@@ -10,7 +10,7 @@ use crate::traffic::FILLER;
 pub(crate) struct Shape {
     pub(crate) run_id: u32,
     pub(crate) topics: Vec<String>,
-    /// Bytes of each payload; at least [`STAMP_LEN`].
+    /// Bytes of each payload; at least [`stamp::SHORT`].
     pub(crate) size: usize,
 }
 
@@ -33,7 +33,7 @@ struct Template {
 
 impl Packets {
     pub(crate) fn prepare(shape: &Shape, version: Version, qos: Qos) -> Self {
-        let mut payload = vec![FILLER; shape.size.max(STAMP_LEN)];
+        let mut payload = vec![FILLER; shape.size];
         let (mut bytes, mut of) = (Vec::new(), Vec::with_capacity(shape.topics.len()));
         for (publisher, topic) in (0..).zip(&shape.topics) {
             stamp::prepare(&mut payload, 0, shape.run_id, publisher);

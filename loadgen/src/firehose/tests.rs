@@ -564,7 +564,7 @@ fn who_watches_the_broker_is_refused_and_not_waited_for() {
 #[test]
 fn impossible_settings_are_named() {
     let cases = [
-        (Config { plain: Plain { size: 59, ..plain() }, ..config() }, "59 bytes"),
+        (Config { plain: Plain { size: 15, ..plain() }, ..config() }, "15 bytes"),
         (Config { plain: Plain { topics: 0, ..plain() }, ..config() }, "0 topics"),
         (Config { messages: None, ..config() }, "--messages"),
         (Config { window: 0, ..config() }, "window"),

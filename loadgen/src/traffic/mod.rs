@@ -7,7 +7,7 @@ pub(crate) use plan::{FILLER, Feed, Place, Plan};
 use crate::ais::nmea::{self, Counts, NmeaError};
 use crate::ais::payload::{Encoder, Format, FormatError};
 use crate::ais::world::MAX_VESSELS;
-use crate::stamp::STAMP_LEN;
+use crate::stamp;
 use plan::Topics;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const MAX_PATTERN: usize = 65_535 - 8;
 /// Payloads of one size on topics that are served in turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plain {
-    /// Bytes of a payload: [`STAMP_LEN`] to [`MAX_SIZE`].
+    /// Bytes of a payload: [`stamp::SHORT`] to [`MAX_SIZE`].
     pub size: usize,
     /// How many topics: 1 to [`MAX_TOPICS`].
     pub topics: u32,
@@ -121,8 +121,8 @@ impl Plain {
     pub(crate) fn check(&self) -> Result<(), TrafficError> {
         let Self { size, topics, pattern } = self;
         let fail = |text: String| Err(TrafficError::Config(text));
-        if !(STAMP_LEN..=MAX_SIZE).contains(size) {
-            return fail(format!("a payload of {size} bytes is not possible: {STAMP_LEN} to {MAX_SIZE}"));
+        if !(stamp::SHORT..=MAX_SIZE).contains(size) {
+            return fail(format!("a payload of {size} bytes is not possible: {} to {MAX_SIZE}", stamp::SHORT));
         }
         if !(1..=MAX_TOPICS).contains(topics) {
             return fail(format!("{topics} topics are not possible: 1 to {MAX_TOPICS}"));

@@ -3,7 +3,7 @@
 use crate::ais::payload::{Blank, Encoder, FormatError};
 use crate::ais::record::AisRecord;
 use crate::ais::world::World;
-use crate::stamp::{self, STAMP_LEN};
+use crate::stamp;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ impl Plan {
     /// One message for each topic.
     pub(crate) fn plain(plain: &Plain, messages: Option<u64>, run_id: u32) -> Self {
         let blank = |publisher| {
-            let mut payload = vec![FILLER; plain.size.max(STAMP_LEN)];
+            let mut payload = vec![FILLER; plain.size];
             stamp::prepare(&mut payload, 0, run_id, publisher);
             Blank { payload, stamp_at: 0 }
         };

@@ -185,7 +185,7 @@ impl Verifier {
         }
         self.counts.unique += 1;
         self.counts.unique_bytes += record.payload.len() as u64;
-        self.latency.record(record.arrived_ns - stamp.sent_ns);
+        self.latency.record(stamp.age(record.arrived_ns));
         let first = self.span_ns.map_or(record.arrived_ns, |span| span.0.min(record.arrived_ns));
         let last = self.span_ns.map_or(record.arrived_ns, |span| span.1.max(record.arrived_ns));
         self.span_ns = Some((first, last));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::stamp::STAMP_LEN;
+use crate::stamp::LONG;
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
@@ -51,7 +51,7 @@ impl World {
 }
 
 fn payload(run: u32, publisher: u32, sequence: u64) -> Vec<u8> {
-    let mut payload = vec![b'.'; STAMP_LEN + 40];
+    let mut payload = vec![b'.'; LONG + 40];
     let stamp = Stamp { run, publisher, sequence, sent_ns: 1_000_000 };
     stamp.write(&mut payload, 3);
     payload

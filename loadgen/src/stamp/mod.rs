@@ -13,15 +13,22 @@
 //!
 //! Numbers are lower-case hexadecimal, most significant digit first. All offsets are fixed, so a prepared payload is stamped
 //! by overwriting 40 characters.
+//!
+//! A payload that is shorter than that carries a [short](short) one, which is binary.
+
+mod short;
 
 use memchr::memmem;
 
-/// Length of a stamp in bytes; the smallest payload that can be verified.
-pub const STAMP_LEN: usize = 60;
+/// Length of a stamp in bytes.
+pub const LONG: usize = 60;
+
+/// Length of the stamp of a payload that is too short for it; the smallest payload that can be verified.
+pub const SHORT: usize = short::LEN;
 
 /// What stands in a payload until it is stamped.
 pub(crate) const BLANK: &str = "~FL100000000000000000000000000000000000000000000000000000000";
-const _: () = assert!(BLANK.len() == STAMP_LEN);
+const _: () = assert!(BLANK.len() == LONG);
 
 const MARKER: &[u8; 4] = b"~FL1";
 const RUN: usize = 4;
@@ -40,7 +47,7 @@ pub struct Stamp {
     pub publisher: u32,
     /// Its place among the messages of that topic, from 0.
     pub sequence: u64,
-    /// When it was sent (open loop: should have been sent), in nanoseconds since the Unix epoch.
+    /// When it was sent (open loop: should have been sent), in nanoseconds since the Unix epoch; see [`Stamp::age`].
     pub sent_ns: i64,
 }
 
@@ -56,7 +63,15 @@ pub enum StampError {
 }
 
 impl Stamp {
-    /// Writes the whole stamp at `payload[at..at + STAMP_LEN]` and seals the payload.
+    /// How long before `now_ns` it was sent, nanoseconds. A short stamp does not tell times apart that are 11.9 hours from
+    /// each other; the one nearest to `now_ns` is meant.
+    #[must_use]
+    pub fn age(&self, now_ns: i64) -> i64 {
+        short::age(self.sent_ns, now_ns)
+    }
+
+    /// Writes the whole stamp at `payload[at..at + LONG]` and seals the payload; a payload shorter than [`LONG`] gets a
+    /// short stamp, with the low 16 bits of the run, 24 of the publisher and 32 of the sequence.
     ///
     /// # Panics
     /// If the payload ends before the stamp does.
@@ -72,13 +87,16 @@ impl Stamp {
     /// # Errors
     /// [`StampError`] where there is no stamp, or where the payload is not what was sent.
     pub fn find(payload: &[u8], hint: usize) -> Result<(Self, usize), StampError> {
+        if payload.len() < LONG {
+            return short::read(payload).map(|stamp| (stamp, 0));
+        }
         let expected = payload.get(hint..).unwrap_or_default();
         let at = if expected.starts_with(MARKER) {
             hint
         } else {
             memmem::find(payload, MARKER).ok_or(StampError::Absent)?
         };
-        let block = payload.get(at..at + STAMP_LEN).ok_or(StampError::Corrupt)?;
+        let block = payload.get(at..at + LONG).ok_or(StampError::Corrupt)?;
         let stamp = Self {
             run: number(block, RUN)?,
             publisher: number(block, PUBLISHER)?,
@@ -88,7 +106,7 @@ impl Stamp {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&payload[..at + CHECKSUM]);
         hasher.update(NO_CHECKSUM);
-        hasher.update(&payload[at + STAMP_LEN..]);
+        hasher.update(&payload[at + LONG..]);
         if hasher.finalize() == number(block, CHECKSUM)? { Ok((stamp, at)) } else { Err(StampError::Corrupt) }
     }
 }
@@ -103,7 +121,10 @@ pub(crate) fn find_blank(payload: &[u8]) -> Option<usize> {
 /// # Panics
 /// If the payload ends before the stamp does.
 pub fn prepare(payload: &mut [u8], at: usize, run: u32, publisher: u32) {
-    let block = &mut payload[at..at + STAMP_LEN];
+    if payload.len() < LONG {
+        return short::prepare(payload, run, publisher);
+    }
+    let block = &mut payload[at..at + LONG];
     block[..RUN].copy_from_slice(MARKER);
     block[RUN..PUBLISHER].copy_from_slice(&digits(run));
     block[PUBLISHER..SEQUENCE].copy_from_slice(&digits(publisher));
@@ -114,12 +135,15 @@ pub fn prepare(payload: &mut [u8], at: usize, run: u32, publisher: u32) {
 /// # Panics
 /// If the payload ends before the stamp does.
 pub fn seal(payload: &mut [u8], at: usize, sequence: u64, sent_ns: i64) {
-    let block = &mut payload[at..at + STAMP_LEN];
+    if payload.len() < LONG {
+        return short::seal(payload, sequence, sent_ns);
+    }
+    let block = &mut payload[at..at + LONG];
     block[SEQUENCE..TIME].copy_from_slice(&long_digits(sequence));
     block[TIME..CHECKSUM].copy_from_slice(&long_digits(sent_ns.cast_unsigned()));
     block[CHECKSUM..].copy_from_slice(NO_CHECKSUM);
     let checksum = crc32fast::hash(payload);
-    payload[at + CHECKSUM..at + STAMP_LEN].copy_from_slice(&digits(checksum));
+    payload[at + CHECKSUM..at + LONG].copy_from_slice(&digits(checksum));
 }
 
 /// The eight digits of `value`: its nibbles are spread over eight bytes and turned into characters all at once.
@@ -175,7 +199,7 @@ mod tests {
         ) {
             let stamp = Stamp { run, publisher, sequence, sent_ns };
             let mut payload = before.clone().into_bytes();
-            payload.extend([0; STAMP_LEN]);
+            payload.extend([0; LONG]);
             payload.extend(&after);
             stamp.write(&mut payload, before.len());
             prop_assert_eq!(Stamp::find(&payload, before.len()), Ok((stamp, before.len())));
@@ -195,7 +219,7 @@ mod tests {
     fn every_flipped_bit_is_noticed() {
         let mut payload = b"{\"nmea\":\"!AIVDM,1,1,,B,13:WB@0vC2PmgjpP`WO=DbdF0<0U,0*5D\",\"stamp\":\"".to_vec();
         let at = payload.len();
-        payload.extend([0; STAMP_LEN]);
+        payload.extend([0; LONG]);
         payload.extend(b"\"}");
         STAMP.write(&mut payload, at);
         assert_eq!(Stamp::find(&payload, at), Ok((STAMP, at)));
