@@ -24,11 +24,7 @@ const INK: RGBColor = RGBColor(91, 107, 122);
 const GRID: RGBColor = RGBColor(223, 229, 234);
 
 /// A curve.
-#[derive(Debug)]
-pub(super) struct Line<'a> {
-    pub(super) name: &'a str,
-    pub(super) points: Vec<(f64, f64)>,
-}
+pub(super) type Points = Vec<(f64, f64)>;
 
 fn colour(place: usize) -> RGBColor {
     COLOURS[place % COLOURS.len()]
@@ -51,19 +47,19 @@ fn svg(
 }
 
 /// The least and the greatest of one coordinate, apart.
-fn extent(series: &[Line<'_>], of: impl Fn(&(f64, f64)) -> f64) -> (f64, f64) {
-    let values = series.iter().flat_map(|line| &line.points).map(of);
+fn extent(series: &[Points], of: impl Fn(&(f64, f64)) -> f64) -> (f64, f64) {
+    let values = series.iter().flatten().map(of);
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
     (low, if high > low { high } else { low + 1.0 })
 }
 
 /// Curves over one axis; none where there are no points.
 pub(super) fn lines(
-    series: &[Line<'_>],
+    series: &[Points],
     (x_title, y_title): (&str, &str),
     x_label: impl Fn(&f64) -> String,
 ) -> Result<Option<String>, ReportError> {
-    if series.iter().all(|line| line.points.is_empty()) {
+    if series.iter().all(Vec::is_empty) {
         return Ok(None);
     }
     let ((left, right), (_, top)) = (extent(series, |point| point.0), extent(series, |point| point.1));
@@ -85,20 +81,9 @@ pub(super) fn lines(
             .y_label_formatter(&short)
             .label_style(("sans-serif", 14, &INK))
             .draw()?;
-        for (place, line) in series.iter().enumerate() {
-            let stroke = colour(place).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), stroke))?
-                .label(line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke));
+        for (place, points) in series.iter().enumerate() {
+            chart.draw_series(LineSeries::new(points.iter().copied(), colour(place).stroke_width(2)))?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(GRID)
-            .label_font(("sans-serif", 14, &INK))
-            .draw()?;
         Ok(())
     })
 }
@@ -107,14 +92,15 @@ pub(super) fn lines(
 pub(super) fn bars(groups: &[(String, Vec<Option<f64>>)], unit: &str) -> Result<Option<String>, ReportError> {
     let values = || groups.iter().flat_map(|(_, values)| values).flatten();
     let top = values().fold(0.0_f64, |top, value| top.max(*value));
-    let most = groups.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
+    let most = groups.iter().map(|(_, values)| values.iter().flatten().count()).max().unwrap_or(0);
     if top <= 0.0 {
         return Ok(None);
     }
     #[expect(clippy::cast_precision_loss, reason = "a page has few bars")]
-    let place = |group: usize, bar: usize| group as f64 + 0.1 + 0.8 * bar as f64 / most as f64;
-    #[expect(clippy::cast_precision_loss, reason = "a page has few bars")]
     let width = 0.8 / most as f64;
+    // The bars of a group stand in its middle, without gaps for the runs that have none.
+    #[expect(clippy::cast_precision_loss, reason = "a page has few bars")]
+    let place = |group: usize, bar: usize, bars: usize| group as f64 + 0.5 + (bar as f64 - bars as f64 / 2.0) * width;
     svg(|area| {
         #[expect(clippy::cast_precision_loss, reason = "a page has few bars")]
         let right = groups.len() as f64;
@@ -135,13 +121,15 @@ pub(super) fn bars(groups: &[(String, Vec<Option<f64>>)], unit: &str) -> Result<
             .label_style(("sans-serif", 14, &INK))
             .draw()?;
         for (group, (name, values)) in groups.iter().enumerate() {
-            for (bar, value) in values.iter().enumerate().filter_map(|(bar, value)| Some((bar, (*value)?))) {
-                let (left, middle) = (place(group, bar), place(group, bar) + width / 2.0);
-                let corners = [(left + width * 0.06, 0.0), (left + width * 0.94, value)];
-                chart.draw_series([Rectangle::new(corners, colour(bar).filled())])?;
+            let bars: Vec<_> = values.iter().enumerate().filter_map(|(run, value)| Some((run, (*value)?))).collect();
+            for (bar, (run, value)) in bars.iter().enumerate() {
+                let left = place(group, bar, bars.len());
+                let (middle, width) = (left + width / 2.0, width * 0.88);
+                let corners = [(middle - width / 2.0, 0.0), (middle + width / 2.0, *value)];
+                chart.draw_series([Rectangle::new(corners, colour(*run).filled())])?;
                 let style = ("sans-serif", 13, &INK).into_text_style(area);
                 let style = style.pos(anchor(VPos::Bottom));
-                chart.draw_series([Text::new(short(&value), (middle, value + top * 0.015), style)])?;
+                chart.draw_series([Text::new(short(value), (middle, value + top * 0.015), style)])?;
             }
             let style = ("sans-serif", 15, &INK).into_text_style(area).pos(anchor(VPos::Top));
             #[expect(clippy::cast_precision_loss, reason = "a page has few bars")]
@@ -184,7 +172,7 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_is_no_plot() {
-        assert_eq!(lines(&[Line { name: "a", points: Vec::new() }], ("", ""), |_| String::new()).expect("drawn"), None);
+        assert_eq!(lines(&[Points::new()], ("", ""), |_| String::new()).expect("drawn"), None);
         assert_eq!(bars(&[], "").expect("drawn"), None);
         assert_eq!(bars(&[("bridge".to_owned(), vec![None])], "").expect("drawn"), None);
     }

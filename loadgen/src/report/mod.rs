@@ -5,7 +5,7 @@ mod chart;
 use crate::cpu::ProcessUsage;
 use crate::latency::Percentiles;
 use crate::output::{OutputError, read_json};
-use chart::{Line, bars, lines};
+use chart::{Points, bars, lines};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -92,14 +92,14 @@ impl Run {
 const STYLE: &str = "
 :root { color-scheme: light; --ink: #1c2733; --soft: #5b6b7a; --line: #dfe5ea; --paper: #ffffff; --ground: #f5f7f9; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 32px 24px 64px; }
+main { max-width: 1180px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 10px; } p { color: var(--soft); margin: 4px 0 12px; }
 .card { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 14px; overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: 6px 10px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; } th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; } tr:last-child td { border-bottom: 0; } th { color: var(--soft); font-weight: 600; }
 .warn { color: #a13d00; } svg { display: block; width: 100%; height: auto; }
-.swatch { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 8px; }
+.legend { margin: 0 0 6px; } .legend span { margin-right: 18px; white-space: nowrap; } .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 8px; }
 ";
 
 fn render(runs: &[Run]) -> Result<Markup, ReportError> {
@@ -108,7 +108,10 @@ fn render(runs: &[Run]) -> Result<Markup, ReportError> {
             @if let Some(svg) = svg {
                 h2 { (title) }
                 p { (words) }
-                div class="card" { (PreEscaped(svg)) }
+                div class="card" {
+                    p class="legend" { @for (place, run) in runs.iter().enumerate() { span { (swatch(place)) (run.name) } " " } }
+                    (PreEscaped(svg))
+                }
             }
         }
     };
@@ -152,8 +155,7 @@ fn table(runs: &[Run]) -> Markup {
             @for (place, run) in runs.iter().enumerate() {
                 tr {
                     td {
-                        span class="swatch" style={ "background:" (chart::colour_text(place)) } {}
-                        (run.name)
+                        (swatch(place)) (run.name)
                         @if !run.complete { span class="warn" { " incomplete" } }
                     }
                     td { (thousands(run.messages_per_second)) }
@@ -171,6 +173,11 @@ fn table(runs: &[Run]) -> Markup {
             }
         }
     }
+}
+
+/// The colour of a run.
+fn swatch(place: usize) -> Markup {
+    html! { i class="swatch" style={ "background:" (chart::colour_text(place)) } {} }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -196,19 +203,20 @@ fn thousands(value: f64) -> String {
 
 #[expect(clippy::cast_precision_loss, reason = "counts and seconds are far below 2^53")]
 fn throughput(runs: &[Run]) -> Result<Option<String>, ReportError> {
-    let points = |run: &Run| {
+    let points = |run: &Run| -> Points {
         let seconds = run.acknowledged_each_second.iter().enumerate();
-        seconds.map(|(second, count)| (second as f64 + 1.0, *count as f64)).collect::<Vec<_>>()
+        seconds.map(|(second, count)| (second as f64 + 1.0, *count as f64)).collect()
     };
-    let series: Vec<_> = runs.iter().map(|run| Line { name: &run.name, points: points(run) }).collect();
+    let series: Vec<_> = runs.iter().map(points).collect();
     lines(&series, ("seconds", "messages a second"), |second| format!("{second:.0}"))
 }
 
 /// The quantile is drawn by its nines: 0.9 at 1, 0.99 at 2.
 fn latency(runs: &[Run]) -> Result<Option<String>, ReportError> {
     let nines = |quantile: f64| -(1.0 - quantile).log10();
-    let points = |run: &Run| run.latency_curve.iter().map(|(quantile, ms)| (nines(*quantile), *ms)).collect();
-    let series: Vec<_> = runs.iter().map(|run| Line { name: &run.name, points: points(run) }).collect();
+    let points =
+        |run: &Run| -> Points { run.latency_curve.iter().map(|(quantile, ms)| (nines(*quantile), *ms)).collect() };
+    let series: Vec<_> = runs.iter().map(points).collect();
     let label = |nines: &f64| {
         if (nines - nines.round()).abs() > 1e-6 {
             return String::new();
