@@ -16,7 +16,7 @@ use crate::{
     metrics::{Imbalance, Layout, Ledger, Metrics, SessionLabel},
     settings::{Ack, Planned, Settings},
     shard::{Remains, ShardError, Shards, clock, dial},
-    spool,
+    spool::{self, Contents},
     subscriptions::{Store, Subscriptions},
 };
 
@@ -93,8 +93,8 @@ impl Bridge {
         let topics = Arc::new(Topics::default());
         let (store, recalled) = Store::open(&settings);
         let subscriptions = Arc::new(Subscriptions::new(recalled));
-        let spool = spool::open(&settings)?;
-        let shards = Shards::start(&settings, &metrics, &topics, &subscriptions, spool)?;
+        let Contents { logs: spools, ids, placement } = spool::open(&settings)?.unwrap_or_default();
+        let shards = Shards::start(&settings, &metrics, &topics, &subscriptions, (spools, ids))?;
         let state = admin::State::new(metrics.clone(), logs, clock::now);
         let (stop, stopped) = watch::channel(false);
         let control = control::Control {
@@ -103,6 +103,7 @@ impl Bridge {
             topics,
             doorbells: shards.doorbells().clone(),
             resolver,
+            placement: Arc::new(placement),
             subscriptions,
             store,
             listener,

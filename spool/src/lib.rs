@@ -37,6 +37,7 @@
 //! ```text
 //! LOCK                    flock: one process
 //! META                    which spool this is; written aside, synced, renamed, folder synced
+//! NOTE                    `FLSPNOTE`, length u32, CRC32C u32 and so many bytes of whoever uses the spool; like META
 //! shard-NN/               one log each; ids-NN/ (packet ids), parked-NN/ and dead-letter-NN/ too
 //!   seg-<id>.log          a segment, of fixed size; ids are never used again
 //!   free-<id>.log         a written file that waits to become a segment
@@ -129,6 +130,7 @@ pub mod inspect;
 mod job;
 mod log;
 mod map;
+mod note;
 mod options;
 mod read;
 mod recover;
@@ -144,6 +146,7 @@ pub use error::{AppendError, CommitError, OpenError, ReadError, UpkeepError, War
 pub use format::VERSION;
 pub use job::{Kept, Upkeep};
 pub use log::Log;
+pub use note::MAX_NOTE;
 pub use options::Options;
 pub use read::{Batch, Gap, Read, Stored};
 pub use recover::Recovery;

@@ -16,6 +16,7 @@ use crate::{
         meta::{Meta, Unusable},
     },
     found,
+    note::{NOTE, NOTE_NEW},
     recover::recover,
     segment::{Named, named},
 };
@@ -144,7 +145,7 @@ impl<D: Disk> Spool<D> {
         for file in disk.list(&root).map_err(io_error("list", &root))? {
             match Name::from_folder(&file) {
                 Some(name) => names.push(name),
-                None if [META, META_NEW, LOCK, QUARANTINE].contains(&file.as_str()) => {}
+                None if [META, META_NEW, NOTE, NOTE_NEW, LOCK, QUARANTINE].contains(&file.as_str()) => {}
                 None => warnings.push(Warning::Unknown(root.join(file))),
             }
         }
@@ -188,6 +189,14 @@ impl<D: Disk> Spool<D> {
         }
         disk.remove_folder(&folder).map_err(io_error("remove", &folder))?;
         disk.sync_folder(root).map_err(io_error("sync the folder", root))
+    }
+
+    pub(crate) fn disk(&self) -> &D {
+        &self.shared.disk
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.shared.root
     }
 
     /// The logs that existed when the spool was opened; a former run may have had more shards.

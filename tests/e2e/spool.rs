@@ -211,6 +211,56 @@ fn another_number_of_shards_drains_what_the_old_ones_left_before_anything_new() 
     assert_eq!(shards.count(), 1);
 }
 
+/// What comes after a restart must lie where the older records of its key lie, although Kafka cannot say its partitions:
+/// shards drain independently of each other. `known` is whether an earlier process knew them.
+fn restarts_while_kafka_is_away(known: bool) {
+    let mut kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "600", "--rate", "20000"]);
+    let config = config_with(firehose.url(), &kafka, "ais", "durable");
+    let config = config.engine("cpus = [0, 1]\nack = \"durable\"");
+    if !known {
+        kafka.kill();
+    }
+    let mut bridge = Fairlead::start(&config);
+    if known {
+        bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+        kafka.kill();
+    }
+    for _ in 0..3 {
+        let before = bridge.metric("fairlead_spool_appended_records_total", &[]);
+        bridge.wait_metric("fairlead_spool_appended_records_total", &[], before + 20_000.0, LIMIT);
+        bridge.process().kill();
+        bridge.restart();
+    }
+    bridge.wait_metric("fairlead_spool_appended_records_total", &[], 20_000.0, LIMIT);
+    kafka.restart();
+    for _ in 0..3 {
+        bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+        bridge.process().kill();
+        bridge.restart();
+    }
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    let result = firehose.stop(LIMIT);
+    assert_eq!((&result["acks_out_of_order"], &result["acks_unknown"]), (&0.into(), &0.into()));
+    wait_drained(&bridge);
+    assert_eq!(bridge.stop(Duration::from_secs(60)), 0);
+    let report = firehose.verify_acknowledged(&kafka, "ais");
+    println!("acknowledged {}, duplicates {}", report["acknowledged"], report["duplicates"]);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn restarts_while_kafka_is_away_keep_the_order() {
+    restarts_while_kafka_is_away(true);
+}
+
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn restarts_before_kafka_was_ever_reached_keep_the_order() {
+    restarts_while_kafka_is_away(false);
+}
+
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn stop_while_kafka_is_away_leaves_everything_in_the_spool_acknowledged() {

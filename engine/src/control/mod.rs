@@ -19,6 +19,7 @@ use crate::{
     metrics::Metrics,
     ring::Doorbell,
     settings::Settings,
+    spool::Placement,
     subscriptions::{Store, Subscriptions},
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Control {
     pub(crate) topics: Arc<Topics>,
     pub(crate) doorbells: Arc<[Doorbell]>,
     pub(crate) resolver: Arc<Resolver>,
+    pub(crate) placement: Arc<Placement>,
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) store: Store,
     pub(crate) listener: Option<TcpListener>,
@@ -71,9 +73,15 @@ impl Control {
                 None => sample(&self.state, stop).await,
             }
         };
+        let finder = topics::Finder {
+            metrics: &self.metrics,
+            topics: &self.topics,
+            resolver: &self.resolver,
+            placement: &self.placement,
+        };
         let line = async {
             tokio::select! {
-                () = topics::resolve(&self.settings, &self.metrics, &self.topics, &self.doorbells, &self.resolver) => {}
+                () = finder.run(&self.settings, &self.doorbells) => {}
                 () = topics::probe(&self.metrics, &self.resolver) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,8 +13,9 @@ use crate::{
     kafka::{ClientError, MAX_TOPICS, Resolver, Topics},
     metrics::{CONTROL, Gauge, Metrics, TopicState},
     ring::Doorbell,
-    settings::Settings,
+    settings::{Owner, Settings},
     shard::clock,
+    spool::Placement,
 };
 
 /// First wait before a topic that cannot be used is looked up again.
@@ -30,51 +32,115 @@ struct Waiting {
     backoff: Duration,
 }
 
-/// Looks up every topic that a shard asks for, until it is found.
-pub(super) async fn resolve(
-    settings: &Settings,
-    metrics: &Metrics,
-    topics: &Topics,
-    doorbells: &[Doorbell],
-    resolver: &Arc<Resolver>,
-) {
-    let mut waiting: HashMap<String, Waiting> = HashMap::new();
-    for name in settings.named_topics() {
-        // Kafka may be reached before the answer is here, and without it no record goes on.
-        let reason = "it has not been looked up yet".to_owned();
-        metrics.status().topic(CONTROL, name, TopicState::Hold { reason });
-        waiting.entry(name.to_owned()).or_insert_with(Waiting::now);
-    }
-    loop {
-        while let Some(name) = topics.next_wanted() {
-            if !topics.contains(&name) && waiting.len() < MAX_TOPICS {
-                waiting.entry(name).or_insert_with(Waiting::now);
-            }
+/// Finds topics for the shards.
+pub(super) struct Finder<'a> {
+    pub(super) metrics: &'a Metrics,
+    pub(super) topics: &'a Topics,
+    pub(super) resolver: &'a Arc<Resolver>,
+    pub(super) placement: &'a Arc<Placement>,
+}
+
+impl Finder<'_> {
+    /// Looks up every topic that a shard asks for, until it is found.
+    pub(super) async fn run(&self, settings: &Settings, doorbells: &[Doorbell]) {
+        let topics = self.topics;
+        for (name, partitions) in self.placement.noted() {
+            topics.publish(&name, partitions, Owner::Partition);
         }
-        let now = clock::now();
-        let due: Vec<String> =
-            waiting.iter().filter(|(_, waiting)| waiting.next <= now).map(|(name, _)| name.clone()).collect();
-        for name in due {
-            let found = look_up(resolver, &name).await;
-            if let Some(reachable) = reachable(&found) {
-                if topics.is_away() == reachable.is_ok() {
-                    topics.set_away(reachable.is_err());
-                    doorbells.iter().for_each(Doorbell::ring);
+        let mut waiting: HashMap<String, Waiting> = HashMap::new();
+        for name in settings.named_topics() {
+            // Kafka may be reached before the answer is here, and without it no record goes on.
+            let reason = "it has not been looked up yet".to_owned();
+            self.metrics.status().topic(CONTROL, name, TopicState::Hold { reason });
+            waiting.entry(name.to_owned()).or_insert_with(Waiting::now);
+        }
+        loop {
+            while let Some(name) = topics.next_wanted() {
+                if !topics.contains(&name) && waiting.len() < MAX_TOPICS {
+                    waiting.entry(name).or_insert_with(Waiting::now);
                 }
-                tell_reachable(metrics, reachable.as_ref().copied().map_err(String::as_str));
             }
-            if tell(metrics, topics, &name, found) {
-                waiting.remove(&name);
-                doorbells.iter().for_each(Doorbell::ring);
-            } else if let Some(waiting) = waiting.get_mut(&name) {
-                waiting.again();
+            let now = clock::now();
+            let due: Vec<String> =
+                waiting.iter().filter(|(_, waiting)| waiting.next <= now).map(|(name, _)| name.clone()).collect();
+            for name in due {
+                let found = look_up(self.resolver, &name).await;
+                if let Some(reachable) = reachable(&found) {
+                    if topics.is_away() == reachable.is_ok() {
+                        topics.set_away(reachable.is_err());
+                        doorbells.iter().for_each(Doorbell::ring);
+                    }
+                    tell_reachable(self.metrics, reachable.as_ref().copied().map_err(String::as_str));
+                }
+                if self.handle_found(&name, found).await {
+                    waiting.remove(&name);
+                    doorbells.iter().for_each(Doorbell::ring);
+                } else if let Some(waiting) = waiting.get_mut(&name) {
+                    waiting.again();
+                }
+            }
+            let next = waiting.values().map(|waiting| waiting.next).min();
+            tokio::select! {
+                () = topics.wanted() => {}
+                () = tokio::time::sleep_until(next.unwrap_or(now + LAST_BACKOFF).into()), if next.is_some() => {}
             }
         }
-        let next = waiting.values().map(|waiting| waiting.next).min();
-        tokio::select! {
-            () = topics.wanted() => {}
-            () = tokio::time::sleep_until(next.unwrap_or(now + LAST_BACKOFF).into()), if next.is_some() => {}
+    }
+
+    /// Publishes a topic that was found, or says why not. Returns whether the topic is settled.
+    async fn handle_found(&self, name: &str, found: Result<u32, ClientError>) -> bool {
+        let hold = |reason| {
+            self.metrics.status().topic(CONTROL, name, TopicState::Hold { reason });
+            false
+        };
+        let partitions = match found {
+            Ok(partitions) => partitions,
+            Err(error) => {
+                let why = error.to_string();
+                tracing::warn!(
+                    topic = name,
+                    why,
+                    "records for this topic wait; nothing of their sessions is acknowledged"
+                );
+                return hold(why);
+            }
+        };
+        let used = match self.topics.partitions(name) {
+            Some(noted) => noted,
+            None if self.publish(name, partitions).await => partitions,
+            None => {
+                let why = format!("more than {MAX_TOPICS} Kafka topics are in use; use fewer in [[route]] topic");
+                tracing::error!(topic = name, why);
+                return hold(why);
+            }
+        };
+        if partitions < used {
+            let why =
+                format!("it has {partitions} partitions, and the spool holds records for {used}: give it as many");
+            tracing::error!(topic = name, why);
+            return hold(why);
         }
+        tracing::info!(topic = name, partitions = used, "Kafka topic found");
+        self.metrics.status().topic(CONTROL, name, TopicState::Available { partitions: used });
+        true
+    }
+
+    /// Publishes a topic, whose records are dealt by partition if that can be noted. Returns whether there was room.
+    async fn publish(&self, name: &str, partitions: u32) -> bool {
+        let Some(mut owner) = self.topics.reserve(name) else { return false };
+        if owner == Owner::Partition {
+            let (placement, topic) = (self.placement.clone(), name.to_owned());
+            let noted = tokio::task::spawn_blocking(move || placement.note(&topic, partitions)).await;
+            match noted.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok(true) => {}
+                Ok(false) => owner = Owner::Session,
+                Err(error) => {
+                    tracing::warn!(topic = name, %error, "its records stay with the shards of their sessions");
+                    owner = Owner::Session;
+                }
+            }
+        }
+        self.topics.publish(name, partitions, owner).is_some()
     }
 }
 
@@ -111,29 +177,6 @@ async fn look_up(resolver: &Arc<Resolver>, name: &str) -> Result<u32, ClientErro
     let (resolver, name) = (resolver.clone(), name.to_owned());
     let looked_up = tokio::task::spawn_blocking(move || resolver.resolve(&name)).await;
     looked_up.unwrap_or_else(|error| Err(ClientError::Config(error.to_string())))
-}
-
-/// Publishes a topic that was found, or says why not. Returns whether the topic is settled.
-fn tell(metrics: &Metrics, topics: &Topics, name: &str, found: Result<u32, ClientError>) -> bool {
-    match found {
-        Ok(partitions) if topics.publish(name, partitions).is_some() => {
-            tracing::info!(topic = name, partitions, "Kafka topic found");
-            metrics.status().topic(CONTROL, name, TopicState::Available { partitions });
-            true
-        }
-        Ok(_) => {
-            let why = format!("more than {MAX_TOPICS} Kafka topics are in use; use fewer in [[route]] topic");
-            tracing::error!(topic = name, why);
-            metrics.status().topic(CONTROL, name, TopicState::Hold { reason: why });
-            false
-        }
-        Err(error) => {
-            let why = error.to_string();
-            tracing::warn!(topic = name, why, "records for this topic wait; nothing of their sessions is acknowledged");
-            metrics.status().topic(CONTROL, name, TopicState::Hold { reason: why });
-            false
-        }
-    }
 }
 
 /// What the answer says about Kafka itself; `None` where it says nothing.

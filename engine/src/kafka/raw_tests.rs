@@ -20,6 +20,7 @@ use super::*;
 use crate::{
     kafka::{HoldReason, Topics},
     message::{DropReason, Extra, RouteId, Ticket},
+    settings::Owner,
     shard::clock,
 };
 
@@ -54,7 +55,7 @@ impl World {
         cluster.create_topic("t", 2, 1).unwrap();
         let settings = Settings::minimal(&cluster.bootstrap_servers());
         let topics = Arc::new(Topics::default());
-        let topic = topics.publish("t", 2).unwrap();
+        let topic = topics.publish("t", 2, Owner::Partition).unwrap();
         let doorbells: Arc<[Doorbell]> = Arc::new([Doorbell::default()]);
         let mut config = config::producer(&settings, 1000);
         for (key, value) in properties {

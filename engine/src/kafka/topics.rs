@@ -11,7 +11,7 @@ use std::{
 use crossbeam::queue::ArrayQueue;
 use tokio::sync::Notify;
 
-use crate::message::TopicId;
+use crate::{message::TopicId, settings::Owner};
 
 /// Most Kafka topics of one process. A record for one more is held, and `/readyz` says so.
 pub const MAX_TOPICS: usize = 4096;
@@ -25,6 +25,8 @@ struct Topic {
     name: String,
     /// 0 where Kafka has not been asked yet, because it is away.
     partitions: AtomicU32,
+    /// Its records stay with the shard of their session.
+    of_session: AtomicBool,
 }
 
 /// The table, and the names that shards ask for.
@@ -38,6 +40,12 @@ pub struct Topics {
     adding: Mutex<()>,
     wanted: ArrayQueue<String>,
     asked: Notify,
+}
+
+impl Topic {
+    fn owner(&self) -> Owner {
+        if self.of_session.load(Ordering::Relaxed) { Owner::Session } else { Owner::Partition }
+    }
 }
 
 impl Default for Topics {
@@ -55,27 +63,49 @@ impl Default for Topics {
 }
 
 impl Topics {
-    /// A topic was found; only the control plane calls this, and only once for each name. `None` when the table is full.
-    pub fn publish(&self, name: &str, partitions: u32) -> Option<TopicId> {
-        let id = self.expect(name)?;
-        let topic = self.slots.get(usize::from(id.0))?.get()?;
+    /// A topic was found, and `owner` has its records; only the control plane calls this, and only once for each name.
+    /// `None` when the table is full.
+    pub fn publish(&self, name: &str, partitions: u32, owner: Owner) -> Option<TopicId> {
+        let (id, topic) = self.add(name, owner)?;
+        topic.of_session.store(owner == Owner::Session, Ordering::Relaxed);
         topic.partitions.store(partitions, Ordering::Release);
         self.found.fetch_add(1, Ordering::AcqRel);
         Some(id)
     }
 
-    /// The topic of that name, added without its partitions where it is not known. `None` when the table is full.
+    /// The topic of that name is about to be published. Who has its records: their sessions, where some came already.
+    /// `None` when the table is full.
+    pub fn reserve(&self, name: &str) -> Option<Owner> {
+        self.add(name, Owner::Partition).map(|(_, topic)| topic.owner())
+    }
+
+    /// The topic of that name, added without its partitions where it is not known. `None` when the table is full, and
+    /// while the topic is about to be published.
     pub fn expect(&self, name: &str) -> Option<TopicId> {
+        let (id, topic) = self.add(name, Owner::Session)?;
+        let reserved = topic.partitions.load(Ordering::Acquire) == 0 && topic.owner() == Owner::Partition;
+        (!reserved).then_some(id)
+    }
+
+    /// The topic of that name, added for `owner` where it is not known.
+    fn add(&self, name: &str, owner: Owner) -> Option<(TopicId, &Topic)> {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.slots.iter().map_while(OnceLock::get).position(|topic| topic.name == name);
-        if let Some(index) = known {
-            return Some(TopicId(index as u16));
+        let known = self.slots.iter().map_while(OnceLock::get).zip(0..).find(|(topic, _)| topic.name == name);
+        if let Some((topic, index)) = known {
+            return Some((TopicId(index), topic));
         }
         let index = self.len.load(Ordering::Relaxed);
         let slot = self.slots.get(index)?;
-        slot.set(Topic { name: name.to_owned(), partitions: AtomicU32::new(0) }).ok()?;
+        let of_session = AtomicBool::new(owner == Owner::Session);
+        slot.set(Topic { name: name.to_owned(), partitions: AtomicU32::new(0), of_session }).ok()?;
         self.len.store(index + 1, Ordering::Release);
-        Some(TopicId(index as u16))
+        Some((TopicId(index as u16), slot.get()?))
+    }
+
+    /// Who has the records of a topic, where the route does not say that it is the session.
+    #[must_use]
+    pub fn owner(&self, id: TopicId) -> Owner {
+        self.slots.get(usize::from(id.0)).and_then(OnceLock::get).map_or(Owner::Session, Topic::owner)
     }
 
     /// Name and partition count of a topic; 0 where it was not found yet.
@@ -88,8 +118,14 @@ impl Topics {
     /// Whether a topic of that name was found.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        let mut topics = self.slots.iter().map_while(OnceLock::get);
-        topics.any(|topic| topic.name == name && topic.partitions.load(Ordering::Acquire) > 0)
+        self.partitions(name).is_some()
+    }
+
+    /// The partition count of the topic of that name, where it was found.
+    #[must_use]
+    pub fn partitions(&self, name: &str) -> Option<u32> {
+        let topic = self.slots.iter().map_while(OnceLock::get).find(|topic| topic.name == name)?;
+        Some(topic.partitions.load(Ordering::Acquire)).filter(|partitions| *partitions > 0)
     }
 
     /// Number of topics that were found.
@@ -199,7 +235,7 @@ mod tests {
         let mut directory = Directory::new(topics.clone(), false);
         assert_eq!((directory.find("ais"), directory.find("ais")), (None, None));
         assert_eq!((topics.next_wanted(), topics.next_wanted()), (Some("ais".to_owned()), None));
-        let id = topics.publish("ais", 9).unwrap();
+        let id = topics.publish("ais", 9, Owner::Partition).unwrap();
         assert_eq!(directory.find("ais"), Some((id, 9)));
         assert_eq!(topics.get(id), Some(("ais", 9)));
     }
@@ -213,7 +249,7 @@ mod tests {
         let expected = spools.find("ais").unwrap();
         assert_eq!((expected.1, waits.find("ais"), topics.contains("ais")), (0, None, false));
         topics.set_away(false);
-        assert_eq!(topics.publish("ais", 9), Some(expected.0));
+        assert_eq!(topics.publish("ais", 9, Owner::Partition), Some(expected.0));
         assert_eq!((spools.find("ais"), waits.find("ais")), (Some((expected.0, 9)), Some((expected.0, 9))));
         assert!(topics.contains("ais"));
     }
@@ -222,8 +258,8 @@ mod tests {
     fn a_full_table_takes_no_more() {
         let topics = Topics::default();
         for index in 0..MAX_TOPICS {
-            assert!(topics.publish(&index.to_string(), 1).is_some());
+            assert!(topics.publish(&index.to_string(), 1, Owner::Partition).is_some());
         }
-        assert!(topics.publish("one more", 1).is_none());
+        assert!(topics.publish("one more", 1, Owner::Partition).is_none());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use fairlead_spool::{AppendError, State, Usage, disk::Disk};
 
-use super::{BATCH, Lane, Mode, Siding, partition::bytes};
+use super::{BATCH, Lane, Mode, partition::bytes};
 use crate::{
     dead_letter::Origin,
     kafka::{Directory, Topics},
@@ -216,16 +216,10 @@ impl<D: Disk> DeadLetters<D> {
     }
 
     /// Gives those to the lane that can be sent, and those to the log that it takes.
-    pub fn poll(
-        &mut self,
-        now: Instant,
-        lane: &mut Lane,
-        siding: Option<&mut Siding<D>>,
-        jobs: Option<&mut impl Jobs<D>>,
-    ) {
+    pub fn poll(&mut self, now: Instant, lane: &mut Lane, jobs: Option<&mut impl Jobs<D>>) {
         self.due = None;
         if let Some(address) = &mut self.address {
-            address.send(now, lane, siding);
+            address.send(now, lane);
         }
         let since = self.wall(now).duration_since(UNIX_EPOCH).unwrap_or_default();
         let jobs = jobs.filter(|_| self.is_filing());
@@ -272,7 +266,7 @@ impl<D: Disk> DeadLetters<D> {
 }
 
 impl Address {
-    fn send<D: Disk>(&mut self, now: Instant, lane: &mut Lane, mut siding: Option<&mut Siding<D>>) {
+    fn send(&mut self, now: Instant, lane: &mut Lane) {
         while let Some(record) = self.waiting.records.front() {
             // What it was made of lies where the lane reads.
             let read = record.ticket.is_read_by(LogName::Spool);
@@ -290,12 +284,7 @@ impl Address {
                 // It is read again, and refused again.
                 (true, Mode::Spilling { .. }) => {}
                 (true, _) => lane.handle_replayed(now, record),
-                (false, _) => {
-                    if let (UNPLACED, Some(siding)) = (record.partition, &mut siding) {
-                        siding.keep(topic);
-                    }
-                    lane.handle_record(now, record);
-                }
+                (false, _) => lane.handle_record(now, record),
             }
         }
     }

@@ -16,7 +16,7 @@ use replacement::start_producer;
 use super::{BATCH, DeadLetters, Lane, Mode, Parked, Ready, Settlement, Siding, side::Side, siding::spooling};
 use crate::{
     kafka::{Event, Producer, ProducerError, Report, Topics},
-    message::{DropReason, Receipt, Record, RouteId, TopicId, UNPLACED},
+    message::{DropReason, Receipt, Record, RouteId},
     ring::Port,
     settings::Settings,
     spool::{Movement, ShardLogs, Synced, Worker},
@@ -196,9 +196,6 @@ impl Driver {
         if !self.has_room() {
             return Err(record);
         }
-        if let (UNPLACED, Some(side)) = (record.partition, &mut self.side) {
-            side.siding.keep(record.topic);
-        }
         self.lane.handle_record(now, record);
         Ok(())
     }
@@ -208,12 +205,6 @@ impl Driver {
         let room = self.lane.room() > 0;
         self.full += u64::from(!room);
         room
-    }
-
-    /// Whether records of a topic stay with this lane, whoever owns their partition, because older ones wait here.
-    #[must_use]
-    pub fn keeps(&self, topic: TopicId) -> bool {
-        self.siding().is_some_and(|siding| siding.keeps(topic))
     }
 
     /// A session has all in flight that it may: what it sent must not wait for more.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     kafka::{Directory, Topics},
-    message::{LogName, Outcome, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
+    message::{LogName, Outcome, Receipt, Record, RouteId, Ticket},
     settings::{Ack, Settings},
     spool::{Done, Jobs, Movement, Replayed, Store, Synced, fingerprints},
 };
@@ -73,19 +73,8 @@ pub struct Siding<D: Disk> {
     hold_for: Option<Duration>,
     /// A read failed: when it is tried again.
     read_at: Option<Instant>,
-    /// Kafka topics whose first records came before their partitions were known; at most as many as there are topics.
-    kept: Vec<Kept>,
     /// Turns in which the log had no room.
     full: u64,
-}
-
-/// A Kafka topic whose records stay with this lane until those without a partition have ended.
-#[derive(Debug)]
-struct Kept {
-    topic: TopicId,
-    /// Records without a partition that wait to be appended, and the last one that was.
-    waiting: u64,
-    last: u64,
 }
 
 impl<D: Disk> Siding<D> {
@@ -118,7 +107,6 @@ impl<D: Disk> Siding<D> {
             resumes_at: None,
             hold_for: settings.kafka.hold_for,
             read_at: None,
-            kept: Vec::new(),
             full: 0,
         }
     }
@@ -126,20 +114,6 @@ impl<D: Disk> Siding<D> {
     /// The process ends: what has ended is to be known to the next one.
     pub fn stop(&mut self) {
         self.store.stop();
-    }
-
-    /// A record of this topic comes without a partition.
-    pub fn keep(&mut self, topic: TopicId) {
-        match self.kept.iter_mut().find(|kept| kept.topic == topic) {
-            Some(kept) => kept.waiting += 1,
-            None => self.kept.push(Kept { topic, waiting: 1, last: 0 }),
-        }
-    }
-
-    /// Whether records of this topic stay with this lane, whoever owns their partition.
-    #[must_use]
-    pub fn keeps(&self, topic: TopicId) -> bool {
-        self.kept.iter().any(|kept| kept.topic == topic)
     }
 
     /// The two clocks drift apart; this brings them together.
@@ -335,17 +309,9 @@ impl<D: Disk> Siding<D> {
             appended.ok()
         };
         lane.sweep(inside, &mut append);
-        let kept = &mut self.kept;
-        while let Some(record) = lane.poll_incoming() {
-            let Some(sequence) = append(record) else { return };
-            if let (UNPLACED, Some(kept)) = (record.partition, kept.iter_mut().find(|kept| kept.topic == record.topic))
-            {
-                (kept.waiting, kept.last) = (kept.waiting - 1, sequence);
-            }
+        while let Some(sequence) = lane.poll_incoming().and_then(&mut append) {
             lane.handle_appended(now, sequence);
         }
-        let store = &self.store;
-        kept.retain(|kept| kept.waiting > 0 || !store.has_ended_up_to(kept.last));
     }
 
     fn time(&self, now: Instant) -> u64 {

@@ -32,7 +32,7 @@ use crate::{
     mqtt::Session,
     ring::{Doorbell, Mesh, Port},
     settings::{Planned, Settings},
-    spool::{Contents, Ids, ShardLogs, session_key},
+    spool::{Ids, ShardLogs, session_key},
     subscriptions::Subscriptions,
 };
 
@@ -116,9 +116,8 @@ impl Shards {
         metrics: &Arc<Metrics>,
         topics: &Arc<Topics>,
         subscriptions: &Arc<Subscriptions>,
-        spool: Option<Contents>,
+        (logs, ids): (Vec<ShardLogs<Real>>, Vec<Ids<Real>>),
     ) -> Result<Shards, ShardError> {
-        let Contents { logs, ids } = spool.unwrap_or_default();
         let (mut logs, mut ids) = (logs.into_iter(), ids.into_iter());
         let sessions = settings.plan().count();
         let control = Arc::new(Control::new(sessions));

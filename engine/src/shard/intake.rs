@@ -104,7 +104,7 @@ impl Intake {
         };
         let shards = driver.port().shards();
         let to = match route.owner {
-            Owner::Partition if shards > 1 && partition != UNPLACED && !driver.keeps(topic) => {
+            Owner::Partition if shards > 1 && partition != UNPLACED && self.topics.owner(topic) == Owner::Partition => {
                 let partitions = self.topics.get(topic).map_or(1, |(_, partitions)| partitions);
                 owner(partition, partitions, shards)
             }

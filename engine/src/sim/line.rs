@@ -22,7 +22,7 @@ use crate::{
     message::{LogName, Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     metrics::{Layout, Ledger, Metrics},
     route::partition::partition,
-    settings::{Ack, Settings},
+    settings::{Ack, Owner, Settings},
     shard::Tally,
     spool::Jobs,
 };
@@ -98,9 +98,9 @@ impl Line {
     pub(super) fn publish_topic(&self, shifted: bool) {
         self.topics.set_away(false);
         if shifted {
-            self.topics.publish("other", 1);
+            self.topics.publish("other", 1, Owner::Partition);
         }
-        self.topics.publish(TOPIC, self.partitions);
+        self.topics.publish(TOPIC, self.partitions, Owner::Partition);
     }
 
     /// The Kafka topic and its partitions, once it is known; none of them where Kafka is away and there is a spool.
@@ -117,9 +117,6 @@ impl Line {
         (topic, partitions): (TopicId, u32),
     ) -> bool {
         let partition = if partitions == 0 { UNPLACED } else { partition(&publish.topic.as_bytes()[..], partitions) };
-        if let (UNPLACED, Some(siding)) = (partition, &mut self.siding) {
-            siding.keep(topic);
-        }
         let value = Some(publish.payload);
         let (key, mqtt_topic) =
             if self.keyed { (Some(publish.topic.into_bytes()), None) } else { (None, Some(publish.topic)) };

@@ -18,6 +18,7 @@ use fairlead_spool::{
 use super::{
     ids::{Found, Ids, OpenIds, SessionKey, session_key},
     layout::{Layout, drained_by},
+    placement::Placement,
 };
 use crate::{
     settings::{self, Settings},
@@ -117,12 +118,20 @@ pub(crate) fn options(settings: &Settings) -> Option<Options> {
 }
 
 /// What the spool's folder holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Contents {
     /// The logs of each shard.
     pub logs: Vec<ShardLogs<Real>>,
     /// One for each shard, where a source keeps packet identifiers.
     pub ids: Vec<Ids<Real>>,
+    /// How the records of Kafka topics are dealt to the logs.
+    pub placement: Placement,
+}
+
+impl Default for Contents {
+    fn default() -> Contents {
+        Contents { logs: Vec::new(), ids: Vec::new(), placement: Placement::none() }
+    }
 }
 
 /// Opens the spool, if there is to be one, and the logs of each shard.
@@ -168,13 +177,16 @@ pub fn open(settings: &Settings) -> Result<Option<Contents>, OpenError> {
         // Nothing is drained from it, so that it is of no generation.
         Ok(ShardLogs { side: Logs { spool, parked, older }, dead_letters: opened(Name::DeadLetter(shard))? })
     });
-    let logs = logs.collect::<Result<_, _>>()?;
+    let logs = logs.collect::<Result<Vec<_>, _>>()?;
     let ids = if settings.sources.iter().any(|source| settings.keeps_ids(source)) {
         open_ids(&spool, settings, settings_spool)?
     } else {
         Vec::new()
     };
-    Ok(Some(Contents { logs, ids }))
+    // What is of older generations is drained before anything of this one goes to Kafka.
+    let holds = |logs: &ShardLogs<Real>| logs.side.spool.1.backlog + logs.side.parked.1.backlog > 0;
+    let placement = if shards > 1 { Placement::open(spool, logs.iter().any(holds))? } else { Placement::none() };
+    Ok(Some(Contents { logs, ids, placement }))
 }
 
 /// The logs of packet identifiers. All are read, also those of an earlier process with more shards, and each session goes

@@ -8,6 +8,7 @@ mod filed;
 mod folder;
 mod ids;
 mod layout;
+mod placement;
 mod progress;
 mod store;
 mod worker;
@@ -15,6 +16,7 @@ mod worker;
 pub use entry::Decoded;
 pub use folder::{Contents, Generations, Logs, Older, ShardLogs, open};
 pub use ids::Ids;
+pub use placement::Placement;
 pub use store::{Movement, Replayed, Store};
 pub use worker::{Done, Jobs, Synced, Worker};
 pub(crate) use {

@@ -169,12 +169,6 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Whether the record and all before it have ended.
-    #[must_use]
-    pub fn has_ended_up_to(&self, sequence: Sequence) -> bool {
-        sequence < self.progress.base()
-    }
-
     /// Replay begins again at the oldest record that has not ended.
     pub fn rewind(&mut self) {
         self.position = self.log.start();

@@ -48,8 +48,7 @@ impl Driver {
         while let Some(done) = self.dead_letter_worker.as_mut().and_then(Jobs::poll) {
             self.dead_letters.handle_done(now, done);
         }
-        let (siding, worker) = (self.side.as_mut().map(|side| &mut side.siding), self.dead_letter_worker.as_mut());
-        self.dead_letters.poll(now, &mut self.lane, siding, worker);
+        self.dead_letters.poll(now, &mut self.lane, self.dead_letter_worker.as_mut());
         while let Some(receipt) = self.dead_letters.poll_ended() {
             end(&mut self.side, &mut self.port, receipt, &mut turn.receipts);
         }

@@ -13,7 +13,7 @@ use crate::{
     kafka::{HoldReason, Report, Topics, Verdict},
     message::{DropReason, Extra, LogName, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
     mqtt::{Payload, Text},
-    settings::Settings,
+    settings::{Owner, Settings},
     spool::{Done, Jobs, Synced},
 };
 
@@ -67,7 +67,7 @@ impl World {
              [[route]]\nfrom = \"ais/#\"\ntopic = \"ais\"\n{section}"
         );
         let (settings, topics, disk) = (Arc::new(Settings::of(&text)), Arc::new(Topics::default()), Memory::new());
-        topics.publish("ais", 2);
+        topics.publish("ais", 2, Owner::Partition);
         let now = Instant::now();
         let log = spool.then(|| open(&disk));
         World {
@@ -110,7 +110,7 @@ impl World {
         while let Some(done) = self.runner.poll() {
             self.dead.handle_done(self.now, done);
         }
-        self.dead.poll(self.now, &mut self.lane, None, Some(&mut self.runner));
+        self.dead.poll(self.now, &mut self.lane, Some(&mut self.runner));
         while let Some(receipt) = self.dead.poll_ended() {
             self.ended.push(receipt);
         }
@@ -142,7 +142,7 @@ impl World {
 #[test]
 fn it_goes_to_the_topic_with_its_ticket_and_has_ended_when_it_is_there() {
     let mut world = World::new(DEAD, true);
-    let dead = world.topics.publish("dead", 3).unwrap();
+    let dead = world.topics.publish("dead", 3, Owner::Partition).unwrap();
     world.refuse(7);
     world.turn();
     let [record] = world.sent().try_into().unwrap();
@@ -170,7 +170,7 @@ fn until_the_topic_is_known_it_waits_as_if_it_were_in_the_lane_and_others_go_on(
     assert!(!world.dead.is_settled());
     world.lane.handle_record(world.now, World::record(Ticket::new(0, 0, 0, 1)));
     assert_eq!(world.sent().len(), 1, "what is well goes on");
-    world.topics.publish("dead", 1);
+    world.topics.publish("dead", 1, Owner::Partition);
     world.turn();
     assert_eq!(world.sent().len(), 1);
     assert_eq!((world.lane.len(), world.dead.unreceipted()), (2, 0));
@@ -179,7 +179,7 @@ fn until_the_topic_is_known_it_waits_as_if_it_were_in_the_lane_and_others_go_on(
 #[test]
 fn what_the_topic_refuses_too_goes_to_the_log_with_its_first_reason() {
     let mut world = World::new(DEAD, true);
-    world.topics.publish("dead", 1);
+    world.topics.publish("dead", 1, Owner::Partition);
     world.refuse(7);
     world.turn();
     let [record] = world.sent().try_into().unwrap();
@@ -250,7 +250,7 @@ fn without_topic_and_spool_it_is_dropped() {
 #[test]
 fn an_illegal_name_is_told() {
     let mut world = World::new(DEAD, false);
-    world.topics.publish("dead", 1);
+    world.topics.publish("dead", 1, Owner::Partition);
     let record = Record { topic: TopicId::NONE, ..World::record(Ticket::new(0, 0, 0, 0)) };
     world.dead.handle_refused(world.now, record, DropReason::IllegalTopic, Some("a/b"));
     world.turn();
@@ -273,7 +273,7 @@ fn when_the_lane_spills_what_lies_in_the_spool_is_forgotten() {
     // The topic becomes known while the lane spills.
     world.dead.handle_refused(world.now, stored, DropReason::TooLarge, None);
     world.lane.spill(world.now);
-    world.topics.publish("dead", 1);
+    world.topics.publish("dead", 1, Owner::Partition);
     world.turn();
     assert_eq!(world.lane.incoming.len(), 1, "what lies nowhere else goes to the spool");
     assert_eq!(world.lane.held, 0);
@@ -282,7 +282,7 @@ fn when_the_lane_spills_what_lies_in_the_spool_is_forgotten() {
 #[test]
 fn a_hold_of_the_dead_letter_topic_keeps_it_in_the_lane() {
     let mut world = World::new(DEAD, true);
-    world.topics.publish("dead", 1);
+    world.topics.publish("dead", 1, Owner::Partition);
     world.refuse(0);
     world.turn();
     let [record] = world.sent().try_into().unwrap();

@@ -18,7 +18,7 @@ use crate::{
     message::{DropReason, LogName, Outcome, Record, RouteId, Ticket, TopicId},
     mqtt::Payload,
     route::partition::partition,
-    settings::{Ack, Settings},
+    settings::{Ack, Owner, Settings},
     spool::{Done, Generations, Jobs, Logs, Movement, Older, Synced},
 };
 
@@ -124,7 +124,7 @@ impl World {
         settings.engine.ack = Ack::Durable;
         settings.kafka.stuck = STUCK;
         let topics = Arc::new(Topics::default());
-        topics.publish("ais", PARTITIONS).unwrap();
+        topics.publish("ais", PARTITIONS, Owner::Partition).unwrap();
         let (now, disk) = (Instant::now(), Memory::new());
         let keys = (0..100).map(|key: u32| (partition(key.to_string().as_bytes(), PARTITIONS), key.to_string()));
         let (lane, side) = World::start(&settings, &topics, &disk, now);
