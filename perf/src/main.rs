@@ -51,6 +51,9 @@ struct Cli {
     /// Runs of each bridge in each case [default: the scenario's, mostly 5]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
+    /// Only these cases of the scenario
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
     /// Messages of a run, in place of the scenario's
     #[arg(long)]
     messages: Option<u64>,
@@ -89,7 +92,7 @@ fn run(cli: &Cli) -> Result<()> {
     let stop = Stop::on_signal()?;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let names = if cli.scenario == "all" { ALL.to_vec() } else { vec![cli.scenario.as_str()] };
-    let load = |name: &&str| Scenario::load(&root.join("scenarios"), name);
+    let load = |name: &&str| Scenario::load(&root.join("scenarios"), name)?.only(&cli.case);
     let scenarios: Vec<Scenario> = names.iter().map(load).collect::<Result<_>>()?;
     let peers = peers(&root, &cli.bridges)?;
     let settings = Settings {

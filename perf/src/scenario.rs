@@ -96,6 +96,22 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// With the cases of these names alone; all where none is named.
+    pub(crate) fn only(mut self, names: &[String]) -> Result<Self> {
+        let cases = || self.cases.iter().map(|case| format!("`{}`", case.name)).collect::<Vec<_>>().join(", ");
+        let missing = names.iter().find(|name| self.cases.iter().all(|case| case.name != **name));
+        ensure!(missing.is_none(), "there is no case `{}`; there are {}", missing.map_or("", String::as_str), cases());
+        let chosen = |case: &Case| names.is_empty() || names.contains(&case.name);
+        // Shares are those of what the first case reaches.
+        let first = self.cases.iter().any(|case| case.share.is_some() && chosen(case));
+        let mut place = 0;
+        self.cases.retain(|case| {
+            place += 1;
+            chosen(case) || (first && place == 1)
+        });
+        Ok(self)
+    }
+
     fn check(&self) -> Result<()> {
         ensure!(self.rounds > 0, "rounds must be at least 1");
         ensure!(self.partitions > 0, "partitions must be at least 1");
@@ -175,5 +191,27 @@ mod tests {
         let scenario: Scenario = toml::from_str(text).unwrap();
         assert_eq!((scenario.rounds, scenario.partitions, scenario.mosquitto), (5, 9, false));
         assert_eq!((scenario.cases[0].window, scenario.cases[0].qos), (20_000, 1));
+    }
+    #[test]
+    fn cases_are_chosen_by_name_and_keep_what_their_shares_are_of() {
+        let case = |name: &str, more: &str| format!("[[case]]\nname = \"{name}\"\ngenerator = [\"firehose\"]\n{more}");
+        let text = format!("title = \"t\"\n{}{}{}", case("a", ""), case("b", "share = 0.5\n"), case("c", ""));
+        let chosen = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let scenario: Scenario = toml::from_str(&text).unwrap();
+            Ok::<_, String>(
+                scenario
+                    .only(&names)
+                    .map_err(|e| e.to_string())?
+                    .cases
+                    .into_iter()
+                    .map(|case| case.name)
+                    .collect::<String>(),
+            )
+        };
+        assert_eq!(chosen(&[]), Ok("abc".to_owned()));
+        assert_eq!(chosen(&["c"]), Ok("c".to_owned()));
+        assert_eq!(chosen(&["b"]), Ok("ab".to_owned()));
+        assert_eq!(chosen(&["d"]), Err("there is no case `d`; there are `a`, `b`, `c`".to_owned()));
     }
 }

@@ -34,6 +34,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 const MEBIBYTES: u64 = 256;
 /// Receive Maximum.
 const WINDOW: u64 = 5000;
+/// `fairlead_spool_state` of a shard that has no room.
+const FULL: f64 = 2.0;
 /// Exit code of a process that finds what it needs in use.
 const TAKEN: i32 = 75;
 
@@ -63,6 +65,9 @@ fn full(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     let mut flood = flowing(stage, &image, 50_000.0);
     image.fill(dice.number(0..64) << 20);
     stage.kafka.freeze();
+    // A shard that is full holds back what was read after its records, too.
+    let full = |shard| flood.bridge.metric("fairlead_spool_state", &[("shard", shard)]) == FULL;
+    wait_until(LIMIT, "the spool is full", || full("0") || full("1"));
     held_back(&flood);
     // librdkafka's threads spin while a request has no answer and more waits behind it.
     let span = Duration::from_secs(2);

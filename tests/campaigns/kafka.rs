@@ -21,6 +21,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "answers-lost", rows: "B16", long: false, run: answers_lost },
     Scenario { name: "too-few-replicas", rows: "B5", long: false, run: too_few_replicas },
     Scenario { name: "flapping", rows: "B3 C25", long: false, run: flapping },
+    Scenario { name: "flapping-for-long", rows: "B3 C25", long: true, run: flapping_for_long },
     Scenario { name: "slow", rows: "B17", long: false, run: slow },
     Scenario { name: "far", rows: "B17", long: false, run: far },
     Scenario { name: "queue-full", rows: "B14", long: false, run: queue_full },
@@ -82,13 +83,28 @@ fn starve(stage: &Stage, topic: &str, dice: &mut Dice) {
     stage.kafka.alter_topic(topic, "min.insync.replicas", "1");
 }
 
+/// Kafka is frozen for this time, and then not.
+const BEAT: Duration = Duration::from_millis(200);
+
 fn flapping(stage: &mut Stage, dice: &mut Dice) -> Outcome {
-    const BEAT: Duration = Duration::from_millis(200);
     let mut flood = flowing(stage);
     for _ in 0..dice.number(15..40) {
         Flap::Freeze(BEAT).whole(stage);
         pause(BEAT);
     }
+    flood.live(stage);
+    flood.finish(stage)
+}
+
+/// Until the lanes have changed their state a thousand times: each spill is three changes.
+fn flapping_for_long(stage: &mut Stage, _: &mut Dice) -> Outcome {
+    const SPILLS: f64 = 334.0;
+    let mut flood = flowing(stage);
+    wait_until(Duration::from_secs(1800), "the lanes have changed their state a thousand times", || {
+        Flap::Freeze(BEAT).whole(stage);
+        pause(BEAT);
+        flood.bridge.metric("fairlead_spool_spills_total", &[]) >= SPILLS
+    });
     flood.live(stage);
     flood.finish(stage)
 }

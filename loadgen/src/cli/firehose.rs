@@ -2,11 +2,11 @@
 
 use super::bar::Bar;
 use super::load::{Load, tell};
+use super::traffic::Topics;
 use super::{Error, Exit, parse_seconds, print_line, stop_on_signal};
 use fairlead_loadgen::Qos;
 use fairlead_loadgen::firehose::{Config, Firehose, FirehoseError};
 use fairlead_loadgen::progress::Progress;
-use fairlead_loadgen::traffic::Plain;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,8 @@ pub(super) struct Args {
     /// Payload bytes, at least 16
     #[arg(long, default_value_t = 100)]
     size: usize,
-    /// Number of topics
-    #[arg(long, default_value_t = 1_000)]
-    topics: u32,
-    /// Topic names; {n} is the number of the topic
-    #[arg(long, default_value = "fire/{n}")]
-    topic_pattern: String,
+    #[command(flatten)]
+    topics: Topics,
     /// Unacknowledged messages of a session at most; a smaller Receive Maximum of the client rules
     #[arg(long, default_value_t = 20_000)]
     window: u16,
@@ -71,7 +67,7 @@ impl Args {
             messages: self.messages,
             seconds: self.seconds,
             drain: self.drain,
-            plain: Plain { size: self.size, topics: self.topics, pattern: self.topic_pattern },
+            plain: self.topics.plain(self.size),
             window: self.window,
             qos: self.qos,
             rate: self.load.rate,

@@ -1,4 +1,4 @@
-//! What `publish` and `kafka` send.
+//! What `publish` and `kafka` send, and the topics of `firehose`.
 
 use clap::ArgGroup;
 use fairlead_loadgen::traffic::{self, Fleet};
@@ -16,35 +16,36 @@ pub(super) struct Traffic {
     /// The same seed gives the same fleet
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    #[command(flatten)]
-    plain: Plain,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct Plain {
     /// Payloads of so many bytes, at least 16
     #[arg(long, group = "traffic")]
     size: Option<usize>,
+    #[command(flatten)]
+    topics: Topics,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Topics {
     /// Number of topics
     #[arg(long, default_value_t = 1_000)]
     topics: u32,
-    /// Topic names; {n} is the number of the topic
+    /// Topic names, with n in braces where the number of the topic stands
     #[arg(long, default_value = "fire/{n}")]
     topic_pattern: String,
 }
 
 impl Traffic {
     pub(super) fn traffic(&self) -> traffic::Traffic {
-        match (self.fleet, self.plain.size) {
+        match (self.fleet, self.size) {
             (Some(vessels), _) => traffic::Traffic::Fleet(Fleet { vessels, seed: self.seed }),
-            (None, Some(size)) => traffic::Traffic::Plain(self.plain.of_size(size)),
+            (None, Some(size)) => traffic::Traffic::Plain(self.topics.plain(size)),
             (None, None) => traffic::Traffic::Recorded(self.nmea.clone()),
         }
     }
 }
 
-impl Plain {
-    fn of_size(&self, size: usize) -> traffic::Plain {
+impl Topics {
+    /// Payloads of one size to them.
+    pub(super) fn plain(&self, size: usize) -> traffic::Plain {
         traffic::Plain { size, topics: self.topics, pattern: self.topic_pattern.clone() }
     }
 }
