@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod firehose;
 pub mod latency;
 pub mod ledger;
+pub mod load;
 mod mqtt;
 mod net;
 pub mod output;

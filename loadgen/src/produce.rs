@@ -3,11 +3,12 @@
 
 use crate::ais::payload::Format;
 use crate::clock::{Clock, seconds_between};
-use crate::cpu::{Meter, NamedProcess, ProcessUsage};
+use crate::cpu::{Meter, ProcessUsage};
 use crate::latency::{Latency, Percentiles};
 use crate::ledger::{AckLog, Expectation};
+use crate::load::Load;
 use crate::output::OutputError;
-use crate::pace::{Pace, PaceError, Rate, Shape};
+use crate::pace::{Pace, PaceError};
 use crate::progress::Progress;
 use crate::stamp;
 use crate::traffic::{Feed, Traffic, TrafficError};
@@ -17,7 +18,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -46,18 +46,10 @@ pub struct Config {
     pub keyed: bool,
     /// Messages in all.
     pub messages: u64,
-    /// How fast they are sent.
-    pub rate: Rate,
-    /// How that rate is spread over the time.
-    pub shape: Shape,
-    /// The run id of the stamps.
-    pub run_id: u32,
+    /// How the run goes.
+    pub load: Load,
     /// Settings of librdkafka beyond acks=all and idempotence.
     pub properties: Vec<(String, String)>,
-    /// Where to keep the log of acknowledgements, written at the end.
-    pub ack_log: Option<PathBuf>,
-    /// Processes whose CPU and memory are sampled during the run.
-    pub processes: Vec<NamedProcess>,
 }
 
 /// Why a run of the producer failed.
@@ -171,15 +163,15 @@ impl ProducerContext for Deliveries {
 /// # Errors
 /// [`ProduceError`].
 pub fn run(config: &Config, progress: &Progress, stop: &AtomicBool) -> Result<Report, ProduceError> {
-    config.rate.check(config.shape, config.traffic.is_fleet())?;
-    let (plan, _) = config.traffic.prepare(&config.format, Some(config.messages), config.run_id, 1)?;
+    config.load.rate.check(config.load.shape, config.traffic.is_fleet())?;
+    let (plan, _) = config.traffic.prepare(&config.format, Some(config.messages), config.load.run_id, 1)?;
     let producer = config.connect(plan.topics.len())?;
     let mut run = Run {
         clock: producer.context().clock,
         started_ns: producer.context().clock.now(),
-        pace: Pace::new(config.rate, config.shape, 1.0),
+        pace: Pace::new(config.load.rate, config.load.shape, 1.0),
         sent: vec![0; plan.topics.len()],
-        meter: Meter::start(&config.processes, producer.context().clock.now()),
+        meter: Meter::start(&config.load.processes, producer.context().clock.now()),
         config,
         producer,
         progress,
@@ -203,7 +195,7 @@ impl Config {
             client.set(key, value);
         }
         let told = Told {
-            ack_log: AckLog::new(self.run_id, publishers),
+            ack_log: AckLog::new(self.load.run_id, publishers),
             latency: Latency::new(),
             refused: 0,
             refusal: None,
@@ -296,7 +288,7 @@ impl Run<'_> {
     fn report(self, topics: Vec<String>, complete: bool) -> Result<Report, ProduceError> {
         let (generator_cpu_seconds, processes) = self.meter.finish();
         let told = self.producer.context().told.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(path) = &self.config.ack_log {
+        if let Some(path) = &self.config.load.ack_log {
             told.ack_log.save(path)?;
         }
         if let Some(error) = told.refusal.as_ref().filter(|_| told.acknowledged == 0) {
@@ -305,7 +297,7 @@ impl Run<'_> {
         let seconds = seconds_between(self.started_ns, told.last_ns);
         Ok(Report {
             sent: self.sent.iter().sum(),
-            expected: Expectation { run_id: self.config.run_id, topics, sent: self.sent },
+            expected: Expectation { run_id: self.config.load.run_id, topics, sent: self.sent },
             complete: complete && told.refused == 0,
             acknowledged: told.acknowledged,
             refused: told.refused,

@@ -12,7 +12,7 @@ use std::{
 use fairlead_loadgen::{
     Qos, Version,
     ais::payload::Format,
-    pace::{Rate, Shape},
+    load::Load,
     progress::{Progress, Snapshot},
     publish::{self, BrokerUrl, PublishError, Publisher},
     traffic::{Fleet, Traffic},
@@ -123,15 +123,11 @@ fn fleet(plan: &Plan, url: BrokerUrl, run_id: u32) -> publish::Config {
         clients: CLIENTS,
         in_flight: IN_FLIGHT,
         messages: plan.messages,
-        rate: Rate::Max,
-        shape: Shape::Steady,
         storm: None,
         ahead: Some(AHEAD),
         persistent: false,
-        run_id,
         patience: PATIENCE,
-        ack_log: None,
-        processes: Vec::new(),
+        load: Load::new(run_id),
     }
 }
 

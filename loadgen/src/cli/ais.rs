@@ -80,7 +80,7 @@ impl Args {
         let result = self.load.result.clone();
         let progress = Arc::new(Progress::default());
         let config = self.config();
-        let start = |topic| Checker::start(self.brokers.clone(), topic, config.run_id, &progress);
+        let start = |topic| Checker::start(self.brokers.clone(), topic, config.load.run_id, &progress);
         let checker = self.topic.clone().map(start).transpose()?;
         let bar = Bar::show(&progress, Some(self.messages));
         let publisher = Publisher::spawn(config, Arc::clone(&progress))?;
@@ -104,7 +104,6 @@ impl Args {
 
     fn config(&self) -> publish::Config {
         publish::Config {
-            processes: self.load.processes(),
             url: self.url.clone(),
             version: Version::V5,
             traffic: Traffic::Workers(Fleet { vessels: self.vessels, seed: self.seed }),
@@ -113,14 +112,11 @@ impl Args {
             clients: self.workers,
             in_flight: self.in_flight,
             messages: Some(self.messages),
-            rate: self.load.rate,
-            shape: self.load.shape,
             storm: None,
             ahead: None,
             persistent: false,
-            run_id: self.load.run_id(),
             patience: Duration::from_secs(60),
-            ack_log: self.load.ack_log.clone(),
+            load: self.load.load(),
         }
     }
 }

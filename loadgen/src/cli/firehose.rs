@@ -62,7 +62,6 @@ impl Args {
 
     fn config(self) -> Config {
         Config {
-            processes: self.load.processes(),
             listen: self.listen,
             messages: self.messages,
             seconds: self.seconds,
@@ -70,12 +69,9 @@ impl Args {
             plain: self.topics.plain(self.size),
             window: self.window,
             qos: self.qos,
-            rate: self.load.rate,
-            shape: self.load.shape,
             storm: self.storm,
             sessions: self.sessions,
-            run_id: self.load.run_id(),
-            ack_log: self.load.ack_log,
+            load: self.load.load(),
         }
     }
 }

@@ -49,18 +49,14 @@ impl Args {
 
     fn config(self) -> Config {
         Config {
-            processes: self.load.processes(),
-            run_id: self.load.run_id(),
             brokers: self.brokers,
             topic: self.topic,
             traffic: self.traffic.traffic(),
             format: self.payload.format(Format::Json),
             keyed: !self.no_key,
             messages: self.messages,
-            rate: self.load.rate,
-            shape: self.load.shape,
             properties: self.set,
-            ack_log: self.load.ack_log,
+            load: self.load.load(),
         }
     }
 }

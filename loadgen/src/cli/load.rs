@@ -3,6 +3,7 @@
 use super::{Error, Exit, parse_seconds, print_line, summary};
 use fairlead_loadgen::clock::{Clock, SECOND};
 use fairlead_loadgen::cpu::{NamedProcess, ProcessRef};
+use fairlead_loadgen::load;
 use fairlead_loadgen::output::write_json;
 use fairlead_loadgen::pace::{Rate, Shape};
 use serde::Serialize;
@@ -13,10 +14,10 @@ pub(super) struct Load {
     /// Messages a second in all, open loop: latency counts from the intended send time; `real`: as a fleet's vessels
     /// report; or `max`
     #[arg(long, default_value = "max", value_parser = parse_rate)]
-    pub(super) rate: Rate,
+    rate: Rate,
     /// How the rate is spread: steady, ramp:SECONDS, burst:MESSAGES or on-off:SECONDS,SECONDS
     #[arg(long, default_value = "steady", value_parser = parse_shape)]
-    pub(super) shape: Shape,
+    shape: Shape,
     /// Run id in the stamps; default: from the clock
     #[arg(long)]
     run_id: Option<u16>,
@@ -25,7 +26,7 @@ pub(super) struct Load {
     pub(super) result: Option<PathBuf>,
     /// Keep the log of acknowledgements here, rewritten every second
     #[arg(long, value_name = "FILE")]
-    pub(super) ack_log: Option<PathBuf>,
+    ack_log: Option<PathBuf>,
     /// The bridge, whose CPU and memory are sampled during the run; @FILE holds the id and is read at each sample
     #[arg(long, value_name = "PID|@FILE")]
     pid: Option<ProcessRef>,
@@ -35,14 +36,19 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// The processes to sample.
-    pub(super) fn processes(&self) -> Vec<NamedProcess> {
+    pub(super) fn load(&self) -> load::Load {
         let bridge = self.pid.clone().map(|process| NamedProcess { name: "bridge".to_owned(), process });
-        bridge.into_iter().chain(self.sample_pids.clone()).collect()
+        load::Load {
+            rate: self.rate,
+            shape: self.shape,
+            run_id: self.run_id(),
+            ack_log: self.ack_log.clone(),
+            processes: bridge.into_iter().chain(self.sample_pids.clone()).collect(),
+        }
     }
 
     /// The run id that was asked for, or one that differs from those of earlier runs.
-    pub(super) fn run_id(&self) -> u32 {
+    fn run_id(&self) -> u32 {
         self.run_id.unwrap_or_else(|| (Clock::start().now() / SECOND % (1 << 16)).try_into().unwrap_or_default()).into()
     }
 }

@@ -62,7 +62,6 @@ impl Args {
 
     fn config(self) -> Config {
         Config {
-            processes: self.load.processes(),
             url: self.url,
             version: self.version,
             traffic: self.traffic.traffic(),
@@ -71,14 +70,11 @@ impl Args {
             clients: self.clients,
             in_flight: self.in_flight,
             messages: self.messages,
-            rate: self.load.rate,
-            shape: self.load.shape,
             storm: self.storm,
             ahead: None,
             persistent: self.persistent || self.qos == Qos::ExactlyOnce,
-            run_id: self.load.run_id(),
             patience: self.patience,
-            ack_log: self.load.ack_log,
+            load: self.load.load(),
         }
     }
 }

@@ -90,9 +90,9 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn new(config: Config) -> Self {
-        let shape = Shape { run_id: config.run_id, topics: config.plain.names(), size: config.plain.size };
+        let shape = Shape { run_id: config.load.run_id, topics: config.plain.names(), size: config.plain.size };
         Self {
-            ack_log: AckLog::new(config.run_id, shape.topics.len()),
+            ack_log: AckLog::new(config.load.run_id, shape.topics.len()),
             config,
             shape,
             prepared: Vec::new(),
@@ -298,7 +298,7 @@ impl Broker {
             let place: &mut u64 = &mut sent[topic as usize];
             *place = (*place).max(count);
         }
-        Expectation { run_id: self.config.run_id, topics: self.shape.topics.clone(), sent }
+        Expectation { run_id: self.config.load.run_id, topics: self.shape.topics.clone(), sent }
     }
 
     /// Says goodbye for the given reason (MQTT 5.0 §3.14); 3.1.1 has no such packet from a server.

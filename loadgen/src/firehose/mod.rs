@@ -14,17 +14,17 @@ mod session;
 
 pub use server::Firehose;
 
-use crate::cpu::{NamedProcess, ProcessUsage};
+use crate::cpu::ProcessUsage;
 use crate::latency::Percentiles;
 use crate::ledger::Expectation;
+use crate::load::Load;
 use crate::mqtt::Qos;
 use crate::output::OutputError;
-use crate::pace::{PaceError, Rate, Shape};
+use crate::pace::PaceError;
 use crate::traffic::{Plain, TrafficError};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a firehose shall do.
@@ -44,20 +44,12 @@ pub struct Config {
     pub window: u16,
     /// The QoS at which is delivered, if the subscriber does not ask for a lower one.
     pub qos: Qos,
-    /// How fast they are sent.
-    pub rate: Rate,
-    /// How that rate is spread over the time.
-    pub shape: Shape,
     /// All connections are cut each time that this has passed since the start of the flood.
     pub storm: Option<Duration>,
     /// How many sessions must have subscribed before the flood starts.
     pub sessions: usize,
-    /// The run id of the stamps.
-    pub run_id: u32,
-    /// Where to keep the log of acknowledgements, rewritten every second.
-    pub ack_log: Option<PathBuf>,
-    /// Processes whose CPU and memory are sampled during the flood.
-    pub processes: Vec<NamedProcess>,
+    /// How the run goes.
+    pub load: Load,
 }
 
 /// Why a firehose ended without a report.
@@ -157,7 +149,7 @@ impl Config {
         if self.storm.is_some_and(|storm| storm.is_zero()) {
             return fail("a storm needs a time: connections are cut each time that it has passed".to_owned());
         }
-        self.rate.check(self.shape, false)?;
+        self.load.rate.check(self.load.shape, false)?;
         Ok(())
     }
 }

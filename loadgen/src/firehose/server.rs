@@ -148,7 +148,7 @@ impl Server {
             if self.broker.started_ns.is_none() {
                 self.broker.poll_start(now)?;
                 if self.broker.started_ns.is_some() {
-                    self.meter = Some(Meter::start(&self.config.processes, now));
+                    self.meter = Some(Meter::start(&self.config.load.processes, now));
                 }
             }
             if now >= self.next_tick_ns {
@@ -230,7 +230,7 @@ impl Server {
 
     /// Sends what may be sent; true if there is more to do at once.
     fn pump_all(&mut self, now: i64) -> bool {
-        let is_paced = self.config.rate != Rate::Max;
+        let is_paced = self.config.load.rate != Rate::Max;
         let may_fill = !is_paced || now >= self.next_send_ns;
         if is_paced && may_fill {
             self.next_send_ns = now + PACE_NS;
@@ -259,7 +259,7 @@ impl Server {
     fn timeout(&self) -> i64 {
         let now = self.clock.now();
         let until_tick = self.next_tick_ns - now;
-        if self.config.rate == Rate::Max {
+        if self.config.load.rate == Rate::Max {
             return until_tick;
         }
         let due = self.broker.next_due_ns(now);
@@ -352,7 +352,7 @@ impl Server {
     }
 
     fn save_ack_log(&self) -> Result<(), FirehoseError> {
-        if let Some(path) = &self.config.ack_log {
+        if let Some(path) = &self.config.load.ack_log {
             self.broker.ack_log.save(path)?;
         }
         Ok(())

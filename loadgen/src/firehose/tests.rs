@@ -1,6 +1,7 @@
 use super::*;
 use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read};
 use crate::mqtt::{DUP, Fields, Version, frame, kind, put_ack, put_packet, put_text};
+use crate::pace::Rate;
 use crate::progress::Progress;
 use crate::sequences::Sequences;
 use crate::stamp::Stamp;
@@ -20,14 +21,14 @@ fn config() -> Config {
         plain: plain(),
         window: 50,
         qos: Qos::ExactlyOnce,
-        rate: Rate::Max,
-        shape: Shape::Steady,
         storm: None,
         sessions: 1,
-        run_id: 9,
-        ack_log: None,
-        processes: Vec::new(),
+        load: Load::new(9),
     }
+}
+
+fn at(rate: f64) -> Load {
+    Load { rate: Rate::PerSecond(rate), ..Load::new(9) }
 }
 
 fn plain() -> Plain {
@@ -258,7 +259,8 @@ fn floods_until_everything_is_acknowledged() {
     for (version, qos) in [(Version::V311, 0), (Version::V311, 1), (Version::V5, 1), (Version::V5, 2)] {
         let folder = tempfile::tempdir().unwrap();
         let ack_log = folder.path().join("acks.json");
-        let firehose = Running::start(Config { ack_log: Some(ack_log.clone()), ..config() });
+        let firehose =
+            Running::start(Config { load: Load { ack_log: Some(ack_log.clone()), ..Load::new(9) }, ..config() });
         let (mut subscriber, present) = Subscriber::connect(firehose.address, version, "bridge", false);
         assert!(!present);
         subscriber.subscribe("fire/#", qos);
@@ -430,8 +432,7 @@ fn a_refused_message_is_not_acknowledged() {
 
 #[test]
 fn a_rate_is_kept_and_latency_counts_from_the_intended_time() {
-    let firehose =
-        Running::start(Config { messages: Some(200), rate: Rate::PerSecond(1_000.0), window: 1, ..config() });
+    let firehose = Running::start(Config { messages: Some(200), load: at(1_000.0), window: 1, ..config() });
     let (mut subscriber, _) = Subscriber::connect(firehose.address, Version::V311, "bridge", false);
     subscriber.subscribe("fire/#", 1);
     let held = subscriber.publish();
@@ -568,7 +569,7 @@ fn impossible_settings_are_named() {
         (Config { plain: Plain { topics: 0, ..plain() }, ..config() }, "0 topics"),
         (Config { messages: None, ..config() }, "--messages"),
         (Config { window: 0, ..config() }, "window"),
-        (Config { rate: Rate::PerSecond(0.0), ..config() }, "rate"),
+        (Config { load: at(0.0), ..config() }, "rate"),
         (Config { plain: Plain { pattern: "fire".to_owned(), ..plain() }, ..config() }, "{n}"),
         (Config { plain: Plain { pattern: "fire/#/{n}".to_owned(), ..plain() }, ..config() }, "wildcards"),
     ];

@@ -91,7 +91,7 @@ impl Driver {
     pub(crate) fn run(&mut self, stop: &AtomicBool) -> Result<(), PublishError> {
         let mut ready = Vec::new();
         let mut stopped_ns = None;
-        self.meter = Some(Meter::start(&self.config.processes, self.started_ns));
+        self.meter = Some(Meter::start(&self.config.load.processes, self.started_ns));
         loop {
             let timeout = self.timeout();
             ready.clear();
@@ -134,7 +134,7 @@ impl Driver {
     }
 
     pub(crate) fn save_ack_log(&self) -> Result<(), PublishError> {
-        if let Some(path) = &self.config.ack_log {
+        if let Some(path) = &self.config.load.ack_log {
             self.run.ack_log.save(path)?;
         }
         Ok(())

@@ -11,12 +11,13 @@ mod run;
 use crate::ais::nmea;
 use crate::ais::payload::Format;
 use crate::clock::{Clock, seconds_between};
-use crate::cpu::{NamedProcess, ProcessUsage};
+use crate::cpu::ProcessUsage;
 use crate::latency::Percentiles;
 use crate::ledger::{AckLog, Expectation};
+use crate::load::Load;
 use crate::mqtt::{Qos, Version};
 use crate::output::OutputError;
-use crate::pace::{Pace, PaceError, Rate, Shape};
+use crate::pace::{Pace, PaceError};
 use crate::progress::Progress;
 use crate::traffic::{Prepared, Traffic, TrafficError};
 use client::Client;
@@ -24,7 +25,6 @@ use driver::Driver;
 use run::Run;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,24 +105,16 @@ pub struct Config {
     pub in_flight: u16,
     /// Messages in all; none: until it is stopped.
     pub messages: Option<u64>,
-    /// How fast they are sent.
-    pub rate: Rate,
-    /// How that rate is spread over the time.
-    pub shape: Shape,
     /// All connections are cut and opened again each time that this has passed.
     pub storm: Option<Duration>,
     /// Closed loop on the receiving end: the most payload bytes that may be sent and not noted as verified in [`Progress`].
     pub ahead: Option<u64>,
     /// Whether the broker keeps the clients' sessions while they are away. QoS 2 needs it.
     pub persistent: bool,
-    /// The run id of the stamps.
-    pub run_id: u32,
     /// How long the broker may be away before the run fails; before the first connection: ten seconds at most.
     pub patience: Duration,
-    /// Where to keep the log of acknowledgements, rewritten every second.
-    pub ack_log: Option<PathBuf>,
-    /// Processes whose CPU and memory are sampled during the run.
-    pub processes: Vec<NamedProcess>,
+    /// How the run goes.
+    pub load: Load,
 }
 
 /// Why a run of the publisher failed.
@@ -262,8 +254,8 @@ fn run_prepared(
     let (plan, nmea) = prepared;
     let clock = Clock::start();
     let started_ns = clock.now();
-    let pace = (Pace::new(config.rate, config.shape, 1.0), started_ns);
-    let run = Run::new(config.qos, pace, progress, config.ahead, config.run_id, plan.topics.len());
+    let pace = (Pace::new(config.load.rate, config.load.shape, 1.0), started_ns);
+    let run = Run::new(config.qos, pace, progress, config.ahead, config.load.run_id, plan.topics.len());
     // Sessions of an earlier run must not meet this one's packet identifiers.
     let nonce = started_ns;
     let clients = (0..config.clients).map(|number| {
@@ -319,7 +311,7 @@ fn report(driver: Driver, topics: Vec<String>, nmea: Option<nmea::Counts>) -> Re
 impl Config {
     fn prepare(&self) -> Result<Prepared, PublishError> {
         self.check()?;
-        Ok(self.traffic.prepare(&self.format, self.messages, self.run_id, self.clients)?)
+        Ok(self.traffic.prepare(&self.format, self.messages, self.load.run_id, self.clients)?)
     }
 
     fn check(&self) -> Result<(), PublishError> {
@@ -330,7 +322,7 @@ impl Config {
         if self.in_flight == 0 {
             return fail("nothing in flight would send nothing: 1 to 65535".to_owned());
         }
-        self.rate.check(self.shape, self.traffic.is_fleet())?;
+        self.load.rate.check(self.load.shape, self.traffic.is_fleet())?;
         if self.storm.is_some_and(|storm| storm.is_zero()) {
             return fail("a storm needs a time: connections are cut each time that it has passed".to_owned());
         }

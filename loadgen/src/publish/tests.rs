@@ -1,6 +1,7 @@
 use super::*;
 use crate::mqtt::broker::{Connect, FromClient, put_connack, read};
 use crate::mqtt::{DUP, Fields, frame, kind, put_ack};
+use crate::pace::Rate;
 use crate::sequences::Sequences;
 use crate::stamp::Stamp;
 use crate::traffic::Fleet;
@@ -36,6 +37,10 @@ enum Packet {
     End,
 }
 
+fn at(rate: f64) -> Load {
+    Load { rate: Rate::PerSecond(rate), ..Load::new(5) }
+}
+
 impl Broker {
     fn start() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").unwrap() }
@@ -55,15 +60,11 @@ impl Broker {
             clients: 1,
             in_flight: 10,
             messages: Some(200),
-            rate: Rate::Max,
-            shape: Shape::Steady,
             storm: None,
             ahead: None,
             persistent: true,
-            run_id: 5,
             patience: Duration::from_secs(20),
-            ack_log: None,
-            processes: Vec::new(),
+            load: Load::new(5),
         }
     }
 
@@ -221,7 +222,12 @@ fn a_lost_connection_skips_nothing() {
         let broker = Broker::start();
         let folder = tempfile::tempdir().unwrap();
         let ack_log = folder.path().join("acks.json");
-        let (publisher, _) = start(Config { persistent, version, ack_log: Some(ack_log.clone()), ..broker.config() });
+        let (publisher, _) = start(Config {
+            persistent,
+            version,
+            load: Load { ack_log: Some(ack_log.clone()), ..Load::new(5) },
+            ..broker.config()
+        });
         let (mut peer, connect) = broker.accept();
         assert_eq!((connect.persistent, connect.clean_start), (persistent, !persistent));
         let mut connack = Vec::new();
@@ -341,7 +347,7 @@ fn waits_for_what_has_been_verified() {
 #[test]
 fn a_rate_is_kept_over_an_outage() {
     let broker = Broker::start();
-    let (publisher, _) = start(Config { rate: Rate::PerSecond(1_000.0), ..broker.config() });
+    let (publisher, _) = start(Config { load: at(1_000.0), ..broker.config() });
     let mut peer = broker.greet(false);
     let first = peer.publish();
     peer.cut();
@@ -448,7 +454,7 @@ fn impossible_settings_are_named() {
     let cases = [
         (Config { clients: 0, ..config() }, "0 clients"),
         (Config { in_flight: 0, ..config() }, "in flight"),
-        (Config { rate: Rate::PerSecond(-1.0), ..config() }, "rate"),
+        (Config { load: at(-1.0), ..config() }, "rate"),
         (Config { traffic: fleet, ..config() }, "fleet of 0"),
         (Config { qos: Qos::ExactlyOnce, persistent: false, ..config() }, "persistent"),
     ];

@@ -55,7 +55,7 @@ impl Broker {
                 continue;
             }
             let messages = self.config.messages.unwrap_or(u64::MAX);
-            let pace = (self.config.rate, self.config.shape);
+            let pace = (self.config.load.rate, self.config.load.shape);
             let queue = Queue::new(topics, self.config.plain.topics, messages, pace, now);
             let number = self.queues.len();
             self.queues.push(queue);
