@@ -63,6 +63,9 @@ use crate::{
 /// How long a CONNACK may take.
 pub const CONNACK_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long the broker may take to release a packet identifier of QoS 2 (PUBREL) while nothing else is exchanged.
+pub(super) const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+
 /// What [`Session::poll_publish`] hands out.
 #[derive(Debug)]
 pub enum Delivery {
@@ -111,6 +114,8 @@ pub struct Session {
     subscriber: Subscriber,
     keep_alive: Option<KeepAlive>,
     completions: VecDeque<Completion>,
+    /// When the last PUBREC left or the last PUBREL came on this connection.
+    exchanged: Option<Instant>,
     /// The session is to be ended at the broker.
     ending: Option<Ending>,
     /// What was known of the packet identifiers at the start.
@@ -163,6 +168,7 @@ impl Session {
             aliases: Aliases::default(),
             keep_alive: None,
             completions: VecDeque::new(),
+            exchanged: None,
             former: Former::default(),
             begun: 0,
             received: 0,
@@ -192,6 +198,7 @@ impl Session {
         debug_assert!(matches!(self.state, State::Connecting));
         self.aliases.clear();
         self.completions.clear();
+        self.exchanged = None;
         self.keep_alive = None;
         self.state = State::Handshake { connect_sent: false, deadline: now + CONNACK_DEADLINE };
         if self.shutdown {
@@ -252,7 +259,8 @@ impl Session {
                 let reply_by = self.subscriber.reply_by().filter(|_| !self.is_held());
                 let ping = self.keep_alive.as_ref().and_then(KeepAlive::timeout);
                 let ending = self.ending.as_ref().filter(|_| !self.shutdown).and_then(Ending::timeout);
-                ping.into_iter().chain(reply_by).chain(self.subscriber.retry_at()).chain(ending).min()
+                let waits = [self.subscriber.retry_at(), self.release_by(), reply_by, ending];
+                ping.into_iter().chain(waits.into_iter().flatten()).min()
             }
         }
     }
@@ -266,6 +274,8 @@ impl Session {
                     self.close(None, Cause::KeepAlive);
                 } else if !self.is_held() && self.subscriber.reply_by().is_some_and(|at| now >= at) {
                     self.close(Some(0x83), Cause::SubAckTimeout);
+                } else if self.release_by().is_some_and(|at| now >= at) {
+                    self.close(Some(0), Cause::ReleaseTimeout { ids: self.open_ids.unreleased() });
                 }
             }
             _ => {}

@@ -51,6 +51,15 @@ pub enum Cause {
     /// No SUBACK or UNSUBACK in time.
     #[error("no SUBACK within {} s", super::subscriber::REPLY_DEADLINE.as_secs())]
     SubAckTimeout,
+    /// No PUBREL in time.
+    #[error(
+        "the broker has released none of {ids} packet ids for {} s (PUBREL): connecting anew, so that it does",
+        super::RELEASE_DEADLINE.as_secs()
+    )]
+    ReleaseTimeout {
+        /// Packet identifiers whose PUBREC was sent.
+        ids: usize,
+    },
     /// Another client connected with the same client identifier.
     #[error(
         "another client took over the session; give every instance its own client_id ({{host}} tells machines apart)"
@@ -79,7 +88,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every label: the metric's closed set.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "connect",
         "eof",
         "io",
@@ -89,6 +98,7 @@ impl Cause {
         "violation",
         "keep_alive",
         "suback_timeout",
+        "release_timeout",
         "taken_over",
         "disconnect",
         "packet_ids_lost",
@@ -108,6 +118,7 @@ impl Cause {
             Cause::Violation(_) => "violation",
             Cause::KeepAlive => "keep_alive",
             Cause::SubAckTimeout => "suback_timeout",
+            Cause::ReleaseTimeout { .. } => "release_timeout",
             Cause::TakenOver => "taken_over",
             Cause::Disconnect { .. } => "disconnect",
             Cause::PacketIdsLost => "packet_ids_lost",

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Session;
+use super::{RELEASE_DEADLINE, Session};
 use crate::mqtt::frame::Protocol;
 
 /// The least Receive Maximum whose overrun is borne on 5.0.
@@ -31,6 +31,14 @@ impl Session {
             || self.window.is_full()
             || self.open_ids.is_full()
             || self.bears_overrun() && self.window.in_flight() >= usize::from(self.source.receive_maximum)
+    }
+
+    /// When the connection is given up if the broker has released no packet identifier until then although some wait for
+    /// that. mosquitto 2.0 forgets PUBRELs when a connection is lost with a full window, and sends nothing more in the end;
+    /// on a new connection it begins anew.
+    pub(super) fn release_by(&self) -> Option<Instant> {
+        let waits = self.open_ids.unreleased() > 0 && self.window.in_flight() == 0 && !self.is_held();
+        self.exchanged.filter(|_| waits).map(|at| at + RELEASE_DEADLINE)
     }
 
     pub(super) fn rest(&mut self, now: Instant) {

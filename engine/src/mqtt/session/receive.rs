@@ -157,7 +157,10 @@ impl Session {
         match packet {
             Packet::Skipped(skipped) if online => return self.handle_skipped(skipped),
             Packet::ConnAck(ack) if !online => self.handle_connack(now, *ack)?,
-            Packet::PubRel { packet_id } if online => self.handle_pubrel(packet_id)?,
+            Packet::PubRel { packet_id } if online => {
+                self.exchanged = Some(now);
+                self.handle_pubrel(packet_id)?;
+            }
             Packet::SubAck { packet_id, codes } if online => {
                 self.subscriber.handle_suback(now, packet_id, &codes, &mut self.events)?;
             }

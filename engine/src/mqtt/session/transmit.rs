@@ -61,7 +61,11 @@ impl Session {
     }
 
     fn put_online(&mut self, now: Instant, out: &mut Vec<u8>) {
+        let pubrecs = self.stats.pubrecs;
         self.put_acknowledgements(out);
+        if self.stats.pubrecs > pubrecs {
+            self.exchanged = Some(now);
+        }
         if !self.subscriber.is_settled() && !self.shutdown && self.open_ids.are_durable(self.begun) {
             self.subscriber.poll(now, &self.codec, &mut self.events, out);
         }

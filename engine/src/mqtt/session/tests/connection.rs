@@ -343,6 +343,7 @@ fn every_label_is_in_its_set() {
         Cause::Violation(Violation::Qos3),
         Cause::KeepAlive,
         Cause::SubAckTimeout,
+        Cause::ReleaseTimeout { ids: 1 },
         Cause::TakenOver,
         Cause::Disconnect { reason: 0, text: None, server: None },
         Cause::PacketIdsLost,

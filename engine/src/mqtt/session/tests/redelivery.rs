@@ -272,3 +272,29 @@ fn acknowledgements_do_not_cross_connections() {
     world.receive(&Message::new(Protocol::V5, 1, 1, "x").dup().build());
     assert_eq!(world.transmit(), puback(1));
 }
+
+/// mosquitto 2.0 forgets PUBRELs when a connection is lost with a full window.
+#[test]
+fn a_broker_that_releases_nothing_is_met_anew() {
+    for protocol in BOTH {
+        let mut world = World::online_with(&exactly_once(protocol));
+        let tickets: Vec<Ticket> = (1..=3).map(|id| world.message(&Message::new(protocol, 2, id, "m"))).collect();
+        tickets.into_iter().for_each(|ticket| assert!(world.session.handle_receipt(ticket)));
+        assert_eq!(world.transmit(), [pubrec(1), pubrec(2), pubrec(3)].concat());
+        world.pass(RELEASE_DEADLINE - Duration::from_millis(1));
+        world.receive(&wire::pubrel(1));
+        world.transmit();
+        assert_eq!(world.session.poll_timeout(), Some(world.now + RELEASE_DEADLINE));
+        world.pass(RELEASE_DEADLINE);
+        assert!(world.session.wants_close());
+        world.lose();
+        assert_eq!(world.last_loss().0, Cause::ReleaseTimeout { ids: 2 });
+        world.connect(true);
+        world.pass(RELEASE_DEADLINE);
+        assert!(!world.session.wants_close(), "what the broker does not come back to does not count");
+        world.receive(&Message::new(protocol, 2, 2, "m").dup().build());
+        assert_eq!(world.transmit(), pubrec(2));
+        world.receive(&wire::pubrel(2));
+        assert_eq!(world.session.poll_timeout().filter(|at| *at <= world.now + RELEASE_DEADLINE), None);
+    }
+}
