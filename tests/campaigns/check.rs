@@ -24,6 +24,8 @@ pub(crate) struct Evidence {
     pub(crate) bound: u64,
     /// Most re-runs of a topic, where they can be told apart.
     pub(crate) reruns: Option<u64>,
+    /// Messages that the broker sent behind newer ones of their topic.
+    pub(crate) disordered: u64,
     /// Records that are not the load generator's.
     pub(crate) unstamped: u64,
     /// A damage to the disk was reported: what it took may be missing.
@@ -108,7 +110,7 @@ fn judge_messages(outcome: &mut Outcome, report: &Report, evidence: &Evidence) {
     if let Some(limit) = evidence.reruns {
         outcome.at_most("re-runs of a topic", counts.reruns, limit);
     }
-    outcome.none("out of order", counts.out_of_order);
+    outcome.at_most("out of order", counts.out_of_order, evidence.disordered);
     outcome.none("corrupt", counts.corrupt);
     outcome.none("never sent", counts.phantoms);
     outcome.none("bad keys", counts.bad_keys);

@@ -146,8 +146,8 @@ impl Fleet {
         let mut checker = Checker::new(RUN_ID, &sent.topics);
         checker.read(&stage.kafka, &self.topic);
         let exchanges = format!(
-            "delivered {}, redelivered {}, PUBACK {}, PUBREC {}, PUBREL {}, PUBCOMP {}",
-            tap.delivered, tap.redelivered, tap.pubacks, tap.pubrecs, tap.pubrels, tap.pubcomps
+            "delivered {}, redelivered {}, disordered {}, PUBACK {}, PUBREC {}, PUBREL {}, PUBCOMP {}",
+            tap.delivered, tap.redelivered, tap.disordered, tap.pubacks, tap.pubrecs, tap.pubrels, tap.pubcomps
         );
         let lost = (self.p2.connections() as u64).saturating_sub(1);
         let mut outcome = checker.judge(&Evidence {
@@ -156,6 +156,7 @@ impl Fleet {
             taken_over: (!self.broker_lost).then(|| self.publisher.acknowledged()),
             bound: tap.redelivered + self.crashes * stage.ack.replayed(),
             reruns: None,
+            disordered: tap.disordered,
             unstamped: self.plan.retained,
             damage_reported: false,
         });

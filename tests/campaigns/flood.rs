@@ -143,6 +143,7 @@ impl Flood {
             acknowledged: self.firehose.acknowledged(),
             taken_over: None,
             bound: (lost * self.plan.window).min(redelivered) + self.crashes * stage.ack.replayed(),
+            disordered: 0,
             reruns: (!self.mixed).then_some(lost * stage.ack.reruns()),
             unstamped: 0,
             damage_reported: self.damage_reported,

@@ -29,6 +29,9 @@ pub struct Tapped {
     pub redelivered: u64,
     /// Those of them that were between PUBREC and PUBREL: the bridge must know them again.
     pub repeated: u64,
+    /// PUBLISHes that the broker sent behind a newer message of the same topic on the same connection: the bridge keeps
+    /// the order in which they come.
+    pub disordered: u64,
     /// PUBACKs.
     pub pubacks: u64,
     /// PUBRECs.
@@ -95,6 +98,8 @@ struct Connection {
     open: [VecDeque<u16>; 2],
     /// Identifiers that the broker has released, until PUBCOMP.
     released: HashSet<u16>,
+    /// The newest message of each publisher.
+    newest: HashMap<u32, u64>,
 }
 
 impl Tap {
@@ -119,8 +124,16 @@ impl Tap {
                 self.sessions
                     .entry(client.clone())
                     .or_insert_with(|| Session { open: vec![None; IDS], received: vec![None; IDS] });
-                self.connections
-                    .insert(number, Connection { client, level, open: Default::default(), released: HashSet::new() });
+                self.connections.insert(
+                    number,
+                    Connection {
+                        client,
+                        level,
+                        open: Default::default(),
+                        released: HashSet::new(),
+                        newest: HashMap::new(),
+                    },
+                );
             }
             (Direction::ToClient, PUBLISH) if frame.qos() > 0 => self.handed_over(number, frame),
             (Direction::ToServer, PUBACK | PUBREC) => self.acknowledge(number, frame),
@@ -157,6 +170,9 @@ impl Tap {
             self.known.delivered += u64::from(new);
             self.known.redelivered += u64::from(!new);
             self.known.repeated += u64::from(self.received.contains(&(publisher, sequence)));
+            let newest = connection.newest.entry(publisher).or_insert(sequence);
+            self.known.disordered += u64::from(sequence < *newest);
+            *newest = sequence.max(*newest);
         }
         connection.open[usize::from(frame.qos() == 2)].push_back(frame.packet_id());
         if let Some(session) = self.sessions.get_mut(&connection.client) {
