@@ -54,6 +54,11 @@ pub enum Warning {
     /// Gone after a restart of the machine.
     #[error("the spool {0} lies in memory: it does not survive a restart of the machine; set [spool] dir to a disk")]
     InMemory(PathBuf),
+    /// Gone with the container.
+    #[error(
+        "the spool {0} lies in a container's own layer (overlayfs): it does not survive the container; set [spool] dir to a volume"
+    )]
+    InContainer(PathBuf),
     /// Somebody else may read messages.
     #[error("the spool {0} can be entered by other users; chmod 700 it")]
     OpenToOthers(PathBuf),

@@ -236,6 +236,7 @@ fn examine<D: Disk>(disk: &D, root: &Path) -> Result<Vec<Warning>, OpenError> {
     match found.file_system {
         FileSystem::Network => return Err(OpenError::Network(root.to_owned())),
         FileSystem::Memory => warnings.push(Warning::InMemory(root.to_owned())),
+        FileSystem::Layer => warnings.push(Warning::InContainer(root.to_owned())),
         FileSystem::Local => {}
     }
     if found.open_to_others {

@@ -105,6 +105,7 @@ impl Disk {
         match found.file_system {
             FileSystem::Network => self.problem(Exit::Config, OpenError::Network(dir()).to_string()),
             FileSystem::Memory => self.notes.push(Warning::InMemory(dir()).to_string()),
+            FileSystem::Layer => self.notes.push(Warning::InContainer(dir()).to_string()),
             FileSystem::Local => {}
         }
         if there != spool.dir {

@@ -100,6 +100,8 @@ pub enum FileSystem {
     Local,
     /// In memory: gone after a restart of the machine.
     Memory,
+    /// In a container's own layer: gone with the container.
+    Layer,
     /// On another machine: its flush and its locks cannot be relied on.
     Network,
 }

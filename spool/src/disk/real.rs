@@ -16,7 +16,10 @@ use crate::map::{self, FileMap};
 /// File systems in memory, by the magic number of statfs.
 const IN_MEMORY: [u64; 2] = [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */];
 
-/// File systems on another machine: NFS, SMB1, CIFS, SMB2, 9p, Ceph, AFS, OCFS2, Lustre, FUSE.
+/// overlayfs, by the same.
+const LAYER: u64 = 0x794c_7630;
+
+/// File systems on another machine: NFS, SMB1, CIFS, SMB2, 9p, Ceph, AFS, OCFS2, Lustre.
 const NETWORK: [u64; 9] =
     [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400, 0x5346_414f, 0x7461_636f, 0x0bd0_0bd0];
 
@@ -95,6 +98,7 @@ impl Disk for Real {
         let magic = u64::try_from(rustix::fs::statfs(folder)?.f_type).unwrap_or_default();
         let file_system = match magic {
             magic if IN_MEMORY.contains(&magic) => FileSystem::Memory,
+            LAYER => FileSystem::Layer,
             magic if NETWORK.contains(&magic) => FileSystem::Network,
             _ => FileSystem::Local,
         };
