@@ -1,8 +1,8 @@
 //! The composition root: settings in, a running bridge out.
 
 use std::{
-    sync::Arc,
-    thread::{self, JoinHandle},
+    sync::{Arc, mpsc},
+    thread,
     time::Duration,
 };
 
@@ -52,6 +52,21 @@ pub enum StartError {
     },
 }
 
+/// Longest wait for the shards after the end of the drain: all they may still do is a last write.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// Longest wait for the control thread, whose own last write has a limit. The end of librdkafka's client waits by the wall
+/// clock, and for an hour more where that was set back by one.
+const CONTROL_END: Duration = Duration::from_secs(10);
+
+/// A disk that does not answer keeps the shards from ending.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "the disk below [spool] dir does not answer: ending without it. Nothing that was acknowledged is lost; what lies in the \
+     spool is sent by the next start, when the disk is back"
+)]
+pub struct Hung;
+
 /// How the bridge ended.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -73,7 +88,8 @@ pub struct Bridge {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     state: Arc<admin::State>,
-    control: JoinHandle<()>,
+    /// Disconnected when the control thread has ended.
+    control: mpsc::Receiver<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -110,11 +126,16 @@ impl Bridge {
             state: state.clone(),
             stopped,
         };
-        let control = thread::Builder::new()
+        let (alive, ended) = mpsc::sync_channel::<()>(0);
+        let run = move || {
+            control.run();
+            drop(alive);
+        };
+        thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || control.run())
+            .spawn(run)
             .map_err(|error| ShardError::Thread { shard: 0, why: error.to_string() })?;
-        Ok(Bridge { shards, settings, metrics, state, control, stop })
+        Ok(Bridge { shards, settings, metrics, state, control: ended, stop })
     }
 
     /// The metrics, which go on after the bridge has ended.
@@ -130,15 +151,20 @@ impl Bridge {
     }
 
     /// Stops reading, waits for what is in flight, at most `[engine] drain`, acknowledges it and disconnects.
-    #[must_use]
-    pub fn stop(self) -> Summary {
+    ///
+    /// # Errors
+    /// See [`Hung`]; threads are left, which only the end of the process ends.
+    pub fn stop(self) -> Result<Summary, Hung> {
         self.shards.drain();
         let drained = self.shards.wait(self.settings.engine.drain);
         self.shards.end_drain();
+        if !self.shards.wait(LAST_WRITE) {
+            return Err(Hung);
+        }
         let remains = self.shards.join();
         self.stop.send_replace(true);
-        let _ = self.control.join();
-        summarize(&self.settings, &self.metrics, &remains, drained, self.state.unbalanced())
+        let _ = self.control.recv_timeout(CONTROL_END);
+        Ok(summarize(&self.settings, &self.metrics, &remains, drained, self.state.unbalanced()))
     }
 }
 
@@ -226,7 +252,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sound = bridge(folder.path());
         sound.state.sample();
-        assert_eq!(sound.stop().imbalance, Vec::<String>::new());
+        assert_eq!(sound.stop().unwrap().imbalance, Vec::<String>::new());
 
         let broken = bridge(folder.path());
         // The shard has nothing to enter, so this thread is the only writer.
@@ -234,7 +260,7 @@ mod tests {
         enter(Entry::Received);
         broken.state.sample();
         enter(Entry::Delivered);
-        let summary = broken.stop();
+        let summary = broken.stop().unwrap();
         assert_eq!(summary.ledger.imbalance(), None, "by now it balances");
         let [imbalance] = summary.imbalance.as_slice() else { panic!("{:?}", summary.imbalance) };
         assert!(imbalance.starts_with("during the run, the ledger of route `a`"), "{imbalance}");

@@ -1,6 +1,9 @@
 //! The bytes all logs share, and how full they are.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
 
 /// From here on the spool warns.
 const HIGH_PERCENT: u64 = 80;
@@ -47,6 +50,8 @@ pub struct Usage {
     pub degraded: bool,
     /// Takes nothing more.
     pub fenced: bool,
+    /// Since when the disk has not answered; `None` where nothing is asked of it.
+    pub waits_since: Option<Instant>,
     /// What has happened since the start.
     pub counters: Counts,
 }
@@ -147,6 +152,7 @@ impl Usage {
         self.state = self.state.max(other.state);
         self.degraded |= other.degraded;
         self.fenced |= other.fenced;
+        self.waits_since = self.waits_since.into_iter().chain(other.waits_since).min();
         self.counters.add(&other.counters);
     }
 }

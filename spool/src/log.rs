@@ -53,7 +53,8 @@ pub struct Log<D: Disk> {
     pub(crate) ready: Option<Open<D>>,
     /// Where the active segment's next group starts, also while its file travels; `None` without an active segment.
     tail: Option<u64>,
-    pub(crate) committing: bool,
+    /// Since when a commit is on its way.
+    pub(crate) committing: Option<Instant>,
     pub(crate) failures: u32,
     pub(crate) fenced: bool,
     /// The last attempt to prepare a segment met a limit.
@@ -102,7 +103,7 @@ impl<D: Disk> Log<D> {
             open: start.open,
             ready: None,
             tail,
-            committing: false,
+            committing: None,
             failures: 0,
             fenced: false,
             blocked: false,
@@ -178,7 +179,7 @@ impl<D: Disk> Log<D> {
 
     /// Closes the group, if there is one and none is on its way; or makes a mark that is due.
     pub fn poll_commit(&mut self, now: Instant) -> Option<Commit<D>> {
-        if self.committing || self.fenced {
+        if self.committing.is_some() || self.fenced {
             return None;
         }
         if self.retry.is_none() && self.filling.is_empty() {
@@ -200,7 +201,7 @@ impl<D: Disk> Log<D> {
         if has_bug("receipt_before_sync") {
             self.synced = group.last;
         }
-        Some(self.commit(group, begins))
+        Some(self.commit(now, group, begins))
     }
 
     /// The segment that is ready becomes the active one.
@@ -221,11 +222,11 @@ impl<D: Disk> Log<D> {
         self.account();
     }
 
-    fn commit(&mut self, group: Group, begins: bool) -> Commit<D> {
+    fn commit(&mut self, now: Instant, group: Group, begins: bool) -> Commit<D> {
         let open = self.open.take().expect("no commit is on its way and the segment is active");
         let segment = self.segments.back().expect("the active segment");
         self.tail = Some(open.next + Group::padded(group.len()));
-        self.committing = true;
+        self.committing = Some(now);
         let durable = self.synced.min(group.first.wrapping_sub(1));
         Commit { open, group, durable, chain: segment.chain, begins }
     }
@@ -237,12 +238,12 @@ impl<D: Disk> Log<D> {
             return None;
         }
         let group = std::mem::take(&mut self.idle).mark(self.synced);
-        Some(self.commit(group, false))
+        Some(self.commit(now, group, false))
     }
 
     /// Takes a commit back: the last durable record, or why the group is not durable.
     pub fn handle_committed(&mut self, now: Instant, done: Committed<D>) -> Result<Sequence, CommitError> {
-        assert!(std::mem::take(&mut self.committing), "a commit is handed back once");
+        assert!(self.committing.take().is_some(), "a commit is handed back once");
         if let Err(source) = done.result {
             return Err(self.failed(done.group, source));
         }
@@ -330,7 +331,7 @@ impl<D: Disk> Log<D> {
     /// The records from `from` on that were appended and never became durable, once the log is fenced: they are still in
     /// memory, and nobody was told that they are safe.
     pub fn unsynced(&self, from: Sequence) -> Option<Batch> {
-        if !self.fenced || self.committing || from <= self.synced || from > self.appended {
+        if !self.fenced || self.committing.is_some() || from <= self.synced || from > self.appended {
             return None;
         }
         let mut batch = Batch { next: Position::before_all(self.appended + 1), ..Batch::default() };
@@ -367,6 +368,7 @@ impl<D: Disk> Log<D> {
             },
             degraded,
             fenced: self.fenced,
+            waits_since: self.committing.into_iter().chain(self.upkeep.busy).min(),
             counters: self.ledger.counters.counts(),
         }
     }

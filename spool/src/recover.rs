@@ -311,7 +311,7 @@ impl<D: Disk> Opening<D> {
                 check_at: None,
                 make_at: None,
                 rest_until: None,
-                busy: false,
+                busy: None,
                 retired: false,
             },
         }

@@ -61,7 +61,8 @@ pub(crate) struct Plan<D: Disk> {
     /// Something failed: upkeep rests, that which needs space and the rest each for itself.
     pub(crate) make_at: Option<Instant>,
     pub(crate) rest_until: Option<Instant>,
-    pub(crate) busy: bool,
+    /// Since when a piece of upkeep is under way.
+    pub(crate) busy: Option<Instant>,
     /// Nothing new comes: no spare segments.
     pub(crate) retired: bool,
 }
@@ -70,24 +71,24 @@ impl<D: Disk> Log<D> {
     /// The next piece of upkeep that is due, if none is under way.
     pub fn poll_upkeep(&mut self, now: Instant) -> Option<Upkeep<D>> {
         self.upkeep.check_at.get_or_insert(now + CHECK_EVERY);
-        if self.upkeep.busy {
+        if self.upkeep.busy.is_some() {
             return None;
         }
         let task = self.make(now).or_else(|| self.keep(now)).or_else(|| self.check(now))?;
-        Some(self.start_upkeep(task))
+        Some(self.start_upkeep(now, task))
     }
 
     /// The next piece of upkeep that is due and needs no space, for whoever appends nothing: the cursor, footers, and
     /// what is delivered is let go.
     pub fn poll_release(&mut self, now: Instant) -> Option<Upkeep<D>> {
-        if self.upkeep.busy {
+        if self.upkeep.busy.is_some() {
             return None;
         }
-        self.keep(now).map(|task| self.start_upkeep(task))
+        self.keep(now).map(|task| self.start_upkeep(now, task))
     }
 
-    fn start_upkeep(&mut self, task: Task<D>) -> Upkeep<D> {
-        self.upkeep.busy = true;
+    fn start_upkeep(&mut self, now: Instant, task: Task<D>) -> Upkeep<D> {
+        self.upkeep.busy = Some(now);
         let (shared, folder) = (Arc::clone(&self.shared), self.folder.clone());
         let quarantine = shared.root.join(QUARANTINE).join(self.name.to_string());
         Upkeep { shared, folder, quarantine, task }
@@ -180,7 +181,7 @@ impl<D: Disk> Log<D> {
 
     /// Whether no job is under way but reads.
     pub fn is_idle(&self) -> bool {
-        !self.committing && !self.upkeep.busy
+        self.committing.is_none() && self.upkeep.busy.is_none()
     }
 
     /// Asks for the cursor to be written with the next piece of upkeep, however little was delivered since.
@@ -257,7 +258,7 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn upkeep_timeout(&self) -> Option<Instant> {
-        if self.upkeep.busy {
+        if self.upkeep.busy.is_some() {
             return None;
         }
         let waiting = self.delivered > self.upkeep.cursor.delivered;
@@ -269,7 +270,7 @@ impl<D: Disk> Log<D> {
 
     /// Takes a piece of upkeep back.
     pub fn handle_upkeep(&mut self, now: Instant, kept: Kept<D>) -> Result<(), UpkeepError> {
-        assert!(std::mem::take(&mut self.upkeep.busy), "a piece of upkeep is handed back once");
+        assert!(self.upkeep.busy.take().is_some(), "a piece of upkeep is handed back once");
         let makes = matches!(kept.0, Outcome::Prepared { .. } | Outcome::Spared { .. });
         let result = match kept.0 {
             Outcome::Prepared { used, result, size } => self.prepared(used, result, size),
@@ -308,7 +309,7 @@ impl<D: Disk> Log<D> {
                 self.blocked |= is_space(&source);
                 // Room may come back; a disk that refuses otherwise while records wait is like one that does not sync.
                 let waits = self.retry.is_some() || !self.filling.is_empty();
-                if waits && !is_space(&source) && self.open.is_none() && !self.committing {
+                if waits && !is_space(&source) && self.open.is_none() && self.committing.is_none() {
                     self.failures += 1;
                     self.fenced |= self.failures >= FAILURES;
                 }

@@ -16,6 +16,8 @@ pub enum Exit {
     Inconclusive = 3,
     /// With `--fail-fast`, `check --connect` or a replay: a broker or Kafka cannot be reached, or refuses.
     Unavailable = 69,
+    /// The disk below the spool did not answer, and the bridge ended without it.
+    Disk = 74,
     /// Another process has what is needed, such as the admin port.
     Taken = 75,
     /// The configuration or the host does not allow to start, or the spool is of a later version.
@@ -26,12 +28,13 @@ pub enum Exit {
 
 impl Exit {
     /// Every code, in order.
-    pub const ALL: [Exit; 8] = [
+    pub const ALL: [Exit; 9] = [
         Exit::Success,
         Exit::Lost,
         Exit::Usage,
         Exit::Inconclusive,
         Exit::Unavailable,
+        Exit::Disk,
         Exit::Taken,
         Exit::Config,
         Exit::Interrupted,
@@ -57,6 +60,7 @@ impl Exit {
             Exit::Unavailable => {
                 "--fail-fast, check --connect, a replay: a broker or Kafka cannot be reached, or refuses"
             }
+            Exit::Disk => "the disk below the spool did not answer, and the bridge ended without it",
             Exit::Taken => "another process has what is needed (the port of [admin], the folder of [spool])",
             Exit::Config => "the configuration, the host (cores, open files) or the spool's version does not allow it",
             Exit::Interrupted => "a second signal ended it at once",

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Configuration, Exit, print,
-    run::{Signals, exit_of, prepare, verdict},
+    run::{Signals, exit_of, prepare, tell_hung, verdict},
 };
 use crate::{
     bridge::{Bridge, Options, Summary},
@@ -127,8 +127,13 @@ fn retire(settings: Settings, client_id: &str) -> Exit {
     let end = runtime.block_on(watch(&bridge, signals));
     let summary = bridge.stop();
     logging.flush();
-    let (text, exit) = report(client_id, &end, &summary);
-    print(&text, exit)
+    match summary {
+        Ok(summary) => {
+            let (text, exit) = report(client_id, &end, &summary);
+            print(&text, exit)
+        }
+        Err(hung) => tell_hung(hung),
+    }
 }
 
 /// Waits for the session's end, a signal, or the time after which there is no hope.

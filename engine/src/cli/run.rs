@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{Configuration, Exit, print};
 use crate::{
-    bridge::{Bridge, Options, StartError, Summary},
+    bridge::{Bridge, Hung, Options, StartError, Summary},
     logging,
     settings::{Host, Settings},
     shard::clock,
@@ -78,12 +78,21 @@ fn bridge(settings: Settings, options: Options) -> Exit {
         runtime.block_on(signals.next());
         process::exit(i32::from(Exit::Interrupted.code()));
     });
-    let summary = stopping.join();
+    let ended = stopping.join();
     logging.flush();
-    summary.map_or(Exit::Lost, |summary| {
-        let (text, exit) = verdict(&summary);
-        print(&text, exit)
-    })
+    match ended {
+        Ok(Ok(summary)) => {
+            let (text, exit) = verdict(&summary);
+            print(&text, exit)
+        }
+        Ok(Err(hung)) => tell_hung(hung),
+        Err(_) => Exit::Lost,
+    }
+}
+
+pub(super) fn tell_hung(hung: Hung) -> Exit {
+    eprintln!("error: {hung}");
+    Exit::Disk
 }
 
 /// The signals that end the bridge.

@@ -27,7 +27,7 @@ use fairlead_loadgen::{
 use rdkafka::error::KafkaError;
 
 use crate::{
-    bridge::{Bridge, Options, StartError},
+    bridge::{Bridge, Hung, Options, StartError},
     logging::LogStats,
     metrics::Counter,
     settings::{self, Host, Layers, Settings},
@@ -64,6 +64,9 @@ pub(crate) enum DemoError {
     /// The bridge did not start.
     #[error(transparent)]
     Bridge(#[from] StartError),
+    /// The bridge did not end.
+    #[error(transparent)]
+    Hung(#[from] Hung),
     /// The configuration does not resolve on this host.
     #[error("{0}")]
     Settings(String),
@@ -191,7 +194,7 @@ impl Scene {
         let cpu_seconds = cpu::own_seconds() - cpu_before.0;
         let bridge_cpu_seconds = self.bridge_threads.cpu_seconds() - cpu_before.1;
         let metrics = Arc::clone(self.bridge.metrics());
-        let bridge = self.bridge.stop();
+        let bridge = self.bridge.stop()?;
         Ok(Outcome {
             published,
             found,

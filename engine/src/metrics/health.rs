@@ -64,17 +64,17 @@ impl Health {
     }
 
     fn judge_spool(&mut self, shard: usize, spool: &SpoolStatus, reachable: bool) {
-        let text = if spool.fenced {
-            Some("takes nothing any more since its disk failed; replace the disk and restart")
-        } else {
-            match spool.state {
-                State::Ok => None,
-                State::High => Some("is more than 80 % full; raise [spool] max, or see to Kafka"),
-                State::Full => Some("is full: nothing is read until Kafka has taken enough; raise [spool] max"),
-            }
+        let full = match spool.state {
+            _ if spool.fenced => Some("takes nothing any more since its disk failed; replace the disk and restart"),
+            State::Ok => None,
+            State::High => Some("is more than 80 % full; raise [spool] max, or see to Kafka"),
+            State::Full => Some("is full: nothing is read until Kafka has taken enough; raise [spool] max"),
         };
-        if let Some(text) = text {
-            let stops = !spool.takes() && (!reachable || (spool.fenced && spool.always));
+        let silent =
+            (spool.silent > 0).then(|| format!("waits for its disk, which has not answered for {} s", spool.silent));
+        for text in full.map(str::to_owned).into_iter().chain(silent) {
+            let broken = spool.fenced || spool.silent > 0;
+            let stops = !spool.takes() && (!reachable || (broken && spool.always));
             let reasons = if stops { &mut self.unready } else { &mut self.degraded };
             reasons.push(format!("shard {shard}: the spool {text}"));
         }

@@ -106,6 +106,8 @@ pub struct TopicStatus {
     pub partitions: Option<u32>,
     /// The reason of each shard that holds it.
     pub holds: BTreeMap<usize, String>,
+    /// The loss of one Kafka broker can lose what was confirmed.
+    pub fragile: bool,
 }
 
 /// Whether a shard's Kafka client reaches a broker.
@@ -133,6 +135,8 @@ pub struct SpoolStatus {
     pub state: State,
     /// It takes nothing any more, since its disk failed.
     pub fenced: bool,
+    /// Seconds for which its disk has not answered; 0 while that is no longer than disks take.
+    pub silent: u64,
     /// Everything goes through it (`ack = "spool"`), and not only what Kafka does not take in time.
     pub always: bool,
     /// Something that was durable is damaged or gone.
@@ -153,7 +157,7 @@ impl SpoolStatus {
     /// Whether it takes messages while Kafka does not.
     #[must_use]
     pub fn takes(&self) -> bool {
-        !self.fenced && self.state != State::Full
+        !self.fenced && self.silent == 0 && self.state != State::Full
     }
 }
 
@@ -240,6 +244,13 @@ impl Status {
             TopicState::Hold { reason } => {
                 topic.holds.insert(shard, tidy(&reason));
             }
+        }
+    }
+
+    /// The loss of one Kafka broker can lose what was confirmed of topic `name`.
+    pub fn fragile(&self, name: &str) {
+        if let Some(topic) = lock(&self.board).topics.get_mut(&tidy(name)) {
+            topic.fragile = true;
         }
     }
 

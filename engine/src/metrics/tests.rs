@@ -283,12 +283,16 @@ mod status {
         let full = SpoolStatus { state: State::Full, ..SpoolStatus::default() };
         let fenced = SpoolStatus { fenced: true, ..SpoolStatus::default() };
         let always = SpoolStatus { always: true, ..fenced };
+        let silent = SpoolStatus { silent: 12, ..SpoolStatus::default() };
         for (spool, reachable, ready, word) in [
             (full, true, true, "is full"),
             (full, false, false, "is full"),
             (fenced, true, true, "its disk failed"),
             (fenced, false, false, "its disk failed"),
             (always, true, false, "its disk failed"),
+            (silent, true, true, "not answered for 12 s"),
+            (silent, false, false, "not answered for 12 s"),
+            (SpoolStatus { always: true, ..silent }, true, false, "not answered for 12 s"),
         ] {
             let (health, _) = with_spool(spool, reachable);
             assert_eq!(health.is_ready(), ready, "{spool:?} {reachable}");

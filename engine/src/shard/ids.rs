@@ -7,7 +7,7 @@ use std::{
     time::{Instant, UNIX_EPOCH},
 };
 
-use fairlead_spool::disk::Real;
+use fairlead_spool::{Usage, disk::Real};
 
 use super::{clock, state::Shard};
 use crate::{
@@ -46,6 +46,11 @@ impl Keeper {
     /// Whether the log has a segment ready, as far as the disk allows.
     pub(super) fn is_prepared(&self) -> bool {
         self.ids.is_prepared()
+    }
+
+    /// What the log holds and has met.
+    pub(super) fn usage(&self) -> Usage {
+        self.ids.usage()
     }
 
     fn take_done(&mut self, now: Instant) {

@@ -1,6 +1,6 @@
 //! What a shard tells of its spool.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{clock, state::Shard};
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 const STRAIGHT: u64 = 0;
 pub(super) const SPILLING: u64 = 1;
 const DRAINING: u64 = 2;
+/// A disk that has not answered for so long is told as one that hangs; making a segment takes seconds on a slow one.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Behind the states of a spool that works.
 const FENCED: u64 = 3;
 
@@ -58,6 +60,16 @@ impl Shard {
         self.metrics().add(Counter::SpoolDrained, drained as u64);
     }
 
+    /// Seconds for which the disk has not answered, if that is longer than disks take.
+    fn silent(&self, driver: &Driver) -> u64 {
+        let keeper = self.keeper.as_ref().map(|keeper| keeper.borrow().usage());
+        let usages =
+            [driver.siding().map(Siding::usage), driver.parked().map(|parked| parked.siding().usage()), keeper];
+        let since = usages.into_iter().flatten().filter_map(|usage| usage.waits_since).min();
+        let silent = since.map_or(Duration::ZERO, |since| clock::now().saturating_duration_since(since));
+        if silent >= SILENCE { silent.as_secs() } else { 0 }
+    }
+
     /// Where the lane is and what the spool holds.
     pub(super) fn publish_spooling(&self, driver: &Driver) {
         self.tell_mode(driver);
@@ -88,6 +100,7 @@ impl Shard {
             parked_records: parked.1,
             state: usage.state,
             fenced: usage.fenced,
+            silent: self.silent(driver),
             always: self.settings.engine.ack == Ack::Spool,
             damaged: usage.degraded,
             corrupt: counts.corrupt_records,
