@@ -15,8 +15,9 @@ mod spool;
 
 use std::{
     io::{self, Write},
+    panic,
     path::PathBuf,
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -91,6 +92,7 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    end_with_panics();
     let exit = match Cli::parse().command {
         Command::Run(run) => with_host(|host| run.run(host)),
         Command::Check(check) => with_host(|host| check.run(host)),
@@ -102,6 +104,16 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => with_host(|host| demo.run(host)),
     };
     exit.into()
+}
+
+/// A bridge that goes on without one of its threads would acknowledge what nobody delivers: a panic in any of them ends the
+/// process, whatever it was built with.
+fn end_with_panics() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        tell(info);
+        process::abort();
+    }));
 }
 
 fn with_host(command: impl FnOnce(&Host) -> Exit) -> Exit {
