@@ -117,7 +117,8 @@ fn cluster(settings: &Settings) -> Result<Cluster, String> {
         Ok(None) => Err(ClientError::Missing(name.to_owned()).to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let durability = names.iter().filter_map(|name| Some(((*name).to_owned(), resolver.durability(name)?))).collect();
+    let worth = |name: &&str| Some(((*name).to_owned(), resolver.durability(name).ok()??.to_string()));
+    let durability = names.iter().filter_map(worth).collect();
     let topics = names.into_iter().map(|name| (name.to_owned(), look(name))).collect();
     Ok(Cluster { brokers: found, round_trip, topics, durability })
 }

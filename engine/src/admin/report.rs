@@ -54,6 +54,8 @@ struct Topic {
     partitions: Option<u32>,
     /// The reason of each shard that holds it.
     holds: BTreeMap<usize, String>,
+    /// The loss of one Kafka broker can lose what was confirmed.
+    fragile: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,7 +120,12 @@ impl Report {
             sessions: labels.zip(sessions).map(|(label, session)| Session::new(label, session, now)).collect(),
             topics: topics
                 .into_iter()
-                .map(|(name, topic)| Topic { name, partitions: topic.partitions, holds: topic.holds })
+                .map(|(name, topic)| Topic {
+                    name,
+                    partitions: topic.partitions,
+                    holds: topic.holds,
+                    fragile: topic.fragile,
+                })
                 .collect(),
             topics_omitted,
             shards: shards(metrics, kafka, &spools, &cores, now),

@@ -264,7 +264,10 @@ fn one_look_at_the_status_tells_whether_all_is_well() {
         (&session["state"], &session["since_seconds"], &session["client_id"]),
         (&"subscribed".into(), &0.into(), &"c-0".into())
     );
-    assert_eq!(report["topics"][0], serde_json::json!({ "name": "ais", "partitions": 9, "holds": {} }));
+    assert_eq!(
+        report["topics"][0],
+        serde_json::json!({ "name": "ais", "partitions": 9, "holds": {}, "fragile": false })
+    );
     assert_eq!((&report["shards"][0]["core"], &report["shards"][0]["turns"]), (&3.into(), &1.into()));
     let lane = report["limits"].as_array().unwrap().iter().find(|limit| limit["name"] == "lane").unwrap();
     assert_eq!((&lane["used"], &lane["limit"], &lane["full"]), (&7.into(), &100.into(), &0.into()));

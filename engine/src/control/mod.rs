@@ -1,7 +1,8 @@
-//! The control plane: one ordinary thread outside the pinned set. It finds Kafka topics for the shards (`topics`),
-//! writes down what is subscribed (`notes`), watches what brokers drop (`watch`) and serves the admin endpoint; it never
+//! The control plane: one ordinary thread outside the pinned set. It finds Kafka topics for the shards (`topics`)
+//! and looks at what their confirmation is worth (`durability`), writes down what is subscribed (`notes`), watches what brokers drop (`watch`) and serves the admin endpoint; it never
 //! touches the line.
 
+mod durability;
 mod notes;
 mod topics;
 mod watch;
@@ -25,8 +26,11 @@ use crate::{
 
 /// How often the ledger is looked at.
 const SAMPLE: Duration = Duration::from_secs(1);
-/// Threads for what blocks: a look-up in Kafka, a file, names of brokers.
-const BLOCKING: usize = 4;
+/// Threads for what blocks: questions to Kafka, a file, names of brokers; and some for questions that are not awaited any more.
+const BLOCKING: usize = 8;
+/// Longest wait for an answer of librdkafka, which is longer than its own limits. Those are kept by the wall clock, so that
+/// one that is set back meanwhile prolongs them by as much.
+const ANSWER: Duration = Duration::from_secs(25);
 
 /// What the control thread is made of.
 pub(crate) struct Control {
@@ -83,6 +87,7 @@ impl Control {
             tokio::select! {
                 () = finder.run(&self.settings, &self.doorbells) => {}
                 () = topics::probe(&self.metrics, &self.resolver) => {}
+                () = durability::judge(&self.metrics, &self.resolver) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
             }
         };
@@ -96,6 +101,12 @@ impl Control {
         let watches = async { while watches.join_next().await.is_some() {} };
         tokio::join!(admin, line, notes, watches);
     }
+}
+
+/// Runs what blocks away from this thread. `None` where it panics, or has not come back within [`ANSWER`]: then it is left
+/// alone, and its answer is not awaited any more.
+async fn ask<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::time::timeout(ANSWER, tokio::task::spawn_blocking(question)).await.ok()?.ok()
 }
 
 /// Resolves when the thread should end.

@@ -9,6 +9,7 @@ use std::{
 
 use tokio::time::MissedTickBehavior;
 
+use super::ask;
 use crate::{
     kafka::{ClientError, MAX_TOPICS, Resolver, Topics},
     metrics::{CONTROL, Gauge, Metrics, TopicState},
@@ -155,8 +156,7 @@ pub(super) async fn probe(metrics: &Metrics, resolver: &Arc<Resolver>) {
             continue;
         }
         let resolver = resolver.clone();
-        // The only other outcome is that the process ends.
-        if let Ok(found) = tokio::task::spawn_blocking(move || resolver.cluster()).await {
+        if let Some(found) = ask(move || resolver.cluster()).await {
             let why = found.err().map(|error| error.to_string());
             tell_reachable(metrics, why.as_deref().map_or(Ok(()), Err));
         }
@@ -175,15 +175,14 @@ fn tell_reachable(metrics: &Metrics, reachable: Result<(), &str>) {
 
 async fn look_up(resolver: &Arc<Resolver>, name: &str) -> Result<u32, ClientError> {
     let (resolver, name) = (resolver.clone(), name.to_owned());
-    let looked_up = tokio::task::spawn_blocking(move || resolver.resolve(&name)).await;
-    looked_up.unwrap_or_else(|error| Err(ClientError::Config(error.to_string())))
+    ask(move || resolver.resolve(&name)).await.unwrap_or(Err(ClientError::NoAnswer))
 }
 
 /// What the answer says about Kafka itself; `None` where it says nothing.
 fn reachable(found: &Result<u32, ClientError>) -> Option<Result<(), String>> {
     match found {
         Err(error @ ClientError::Unreachable { .. }) => Some(Err(error.to_string())),
-        Err(ClientError::Config(_)) => None,
+        Err(ClientError::Config(_) | ClientError::NoAnswer) => None,
         _ => Some(Ok(())),
     }
 }

@@ -1,12 +1,13 @@
 //! The control plane's Kafka client: finds topics and creates missing ones. Its calls block; shards never make them.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use futures_lite::future::block_on;
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::MetadataTopic,
 };
 
 use super::config;
@@ -29,6 +30,9 @@ pub enum ClientError {
         /// librdkafka's words.
         why: String,
     },
+    /// Kafka's client has not come back in time.
+    #[error("Kafka's client has not answered; it is asked again")]
+    NoAnswer,
     /// The topic does not exist.
     #[error(
         "Kafka topic `{0}` does not exist; create it, or set [kafka] create = {{ partitions = 9, replication = 1 }}"
@@ -42,6 +46,36 @@ pub enum ClientError {
         /// Kafka's words.
         why: String,
     },
+}
+
+/// What Kafka's confirmation of a record is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durability {
+    /// Replicas of the partition that has the fewest.
+    pub replicas: usize,
+    /// `min.insync.replicas`
+    pub in_sync: u32,
+    /// `unclean.leader.election.enable`
+    pub unclean: bool,
+}
+
+impl Durability {
+    /// Whether a confirmed record survives the loss of any one broker.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        self.replicas >= 3 && self.in_sync >= 2 && !self.unclean
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Durability { replicas, in_sync, unclean } = self;
+        let verdict = match self.is_safe() {
+            true => "a confirmed record survives the loss of a broker",
+            false => "the loss of one broker can lose confirmed records: use replication 3, min.insync.replicas 2",
+        };
+        write!(f, "replication {replicas}, min.insync.replicas {in_sync}, unclean leader election {unclean}: {verdict}")
+    }
 }
 
 /// Finds topics and creates missing ones.
@@ -101,26 +135,26 @@ impl Resolver {
         }
     }
 
-    /// What a confirmation of this topic is worth: replicas, `min.insync.replicas`, unclean leader election. `None`
-    /// where Kafka does not tell.
-    #[must_use]
-    pub fn durability(&self, topic: &str) -> Option<String> {
-        let metadata = self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).ok()?;
-        let replicas = metadata.topics().first()?.partitions().iter().map(|part| part.replicas().len()).min()?;
+    /// What a confirmation of this topic is worth. `None` where Kafka does not tell.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub fn durability(&self, topic: &str) -> Result<Option<Durability>, ClientError> {
+        let metadata =
+            self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).map_err(|error| self.unreachable(&error))?;
+        let found = metadata.topics().first().into_iter().flat_map(MetadataTopic::partitions);
+        let replicas = found.map(|partition| partition.replicas().len()).min();
+        Ok(replicas.and_then(|replicas| self.described(topic, replicas)))
+    }
+
+    fn described(&self, topic: &str, replicas: usize) -> Option<Durability> {
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
         let configs = block_on(self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options)).ok()?;
         let config = configs.into_iter().next()?.ok()?;
         let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone());
-        let (in_sync, unclean) = (value("min.insync.replicas")?, value("unclean.leader.election.enable")?);
-        let safe = replicas >= 3 && in_sync.parse().is_ok_and(|least: u32| least >= 2) && unclean == "false";
-        let verdict = if safe {
-            "a confirmed record survives the loss of a broker"
-        } else {
-            "the loss of one broker can lose confirmed records: use replication 3, min.insync.replicas 2"
-        };
-        Some(format!(
-            "replication {replicas}, min.insync.replicas {in_sync}, unclean leader election {unclean}: {verdict}"
-        ))
+        let in_sync = value("min.insync.replicas")?.parse().ok()?;
+        let unclean = value("unclean.leader.election.enable")? != "false";
+        Some(Durability { replicas, in_sync, unclean })
     }
 
     fn create(&self, topic: &str, create: Create) -> Result<(), ClientError> {

@@ -12,7 +12,7 @@ mod raw;
 mod resend;
 mod topics;
 
-pub use client::{ClientError, Resolver};
+pub use client::{ClientError, Durability, Resolver};
 pub use config::{ConfigError, ProducerError, check_property};
 pub use delivery::{Event, HoldReason, Report, Verdict};
 pub use raw::Producer;

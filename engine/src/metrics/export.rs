@@ -195,7 +195,14 @@ impl Scrape {
 
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let gauge = |name, help, is: bool| Reading { name, help, rises: false, value: u64::from(is) };
+        let fragile = self.metrics.status().board().topics.values().filter(|topic| topic.fragile).count();
         let own = [
+            Reading {
+                name: "durability_degraded",
+                help: "Kafka topics of which the loss of one broker can lose confirmed records.",
+                rises: false,
+                value: fragile as u64,
+            },
             gauge("ready", "1 if messages are taken.", self.health.is_ready()),
             gauge("degraded", "1 if something is not as it should be; /status says what.", !self.health.is_well()),
             gauge("ledger_balanced", "1 if the ledger balances; 0 is a bug.", self.ledger.imbalance().is_none()),
