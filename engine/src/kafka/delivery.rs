@@ -53,6 +53,8 @@ pub enum HoldReason {
     UnknownTopic,
     /// The broker does not let us write.
     Unauthorized,
+    /// The broker refuses the time of the record.
+    Clock,
     /// The producer was purged after a fatal error.
     Purged,
     /// Anything else: no leader, not enough replicas, a storage error, …
@@ -66,6 +68,9 @@ impl HoldReason {
         match self {
             HoldReason::UnknownTopic => "the topic or partition does not exist; create it or set [kafka] create",
             HoldReason::Unauthorized => "the broker refuses the write; check the ACLs of this client",
+            HoldReason::Clock => {
+                "the broker refuses the records' time; set this machine's clock, or message.timestamp.before.max.ms and after.max.ms of the topic"
+            }
             HoldReason::Purged => "the producer is being replaced after a fatal error",
             HoldReason::Unavailable => "the broker cannot take the write now",
         }
@@ -77,9 +82,9 @@ pub(super) fn verdict(code: Code) -> Verdict {
     match code {
         Code::NoError => Verdict::Delivered,
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => Verdict::Suspect(DropReason::TooLarge),
-        Code::InvalidRecord | Code::InvalidTimestamp | Code::UnsupportedForMessageFormat => {
-            Verdict::Suspect(DropReason::InvalidRecord)
-        }
+        Code::InvalidRecord | Code::UnsupportedForMessageFormat => Verdict::Suspect(DropReason::InvalidRecord),
+        // Ours, and not the message's: it is a matter of two clocks.
+        Code::InvalidTimestamp => Verdict::Hold(HoldReason::Clock),
         Code::InvalidTopic => Verdict::Final(DropReason::IllegalTopic),
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             Verdict::Hold(HoldReason::UnknownTopic)
@@ -116,6 +121,7 @@ mod tests {
             Code::QueueFull,
             Code::UnknownTopicOrPartition,
             Code::TopicAuthorizationFailed,
+            Code::InvalidTimestamp,
             Code::PurgeInflight,
         ] {
             assert!(matches!(verdict(code), Verdict::Hold(_)), "{code:?}");

@@ -13,7 +13,9 @@ use fairlead_spool::disk::Real;
 
 use replacement::start_producer;
 
-use super::{BATCH, DeadLetters, Lane, Mode, Parked, Ready, Settlement, Siding, side::Side, siding::spooling};
+use super::{
+    BATCH, DeadLetters, Lane, Mode, Parked, Ready, Settlement, Siding, set_back::SetBack, side::Side, siding::spooling,
+};
 use crate::{
     kafka::{Event, Producer, ProducerError, Report, Topics},
     message::{DropReason, Receipt, Record, RouteId},
@@ -56,6 +58,7 @@ pub struct Driver {
     topics: Arc<Topics>,
     settings: Arc<Settings>,
     fatal: bool,
+    set_back: SetBack,
     /// When a replacement that could not be started is tried again.
     replace_at: Option<Instant>,
     handed_over: u64,
@@ -103,6 +106,7 @@ impl Driver {
             topics,
             settings,
             fatal: false,
+            set_back: SetBack::new(clock),
             replace_at: None,
             handed_over: 0,
             batches: 0,
@@ -180,6 +184,13 @@ impl Driver {
     /// Brings the clock of the spool's records up to date.
     pub fn set_clock(&mut self, now: Instant, wall: SystemTime) {
         self.dead_letters.set_clock(now, wall);
+        let lane = &self.lane;
+        if self.set_back.handle_clock(now, wall, lane.confirmed_at, || lane.oldest_in_flight()) && !self.fatal {
+            tracing::warn!(
+                "the wall clock was set back, and librdkafka waits for the time that it had: beginning anew"
+            );
+            self.give_up_producer();
+        }
         if let Some(side) = &mut self.side {
             side.set_clock(now, wall);
         }
@@ -322,9 +333,14 @@ impl Driver {
         );
         refused.into_iter().for_each(|refused| self.dead_letter(now, *refused));
         if !self.fatal && turn.events.iter().any(|event| matches!(event, Event::Fatal(_))) {
-            self.fatal = true;
-            self.producer.purge();
+            self.give_up_producer();
         }
+    }
+
+    /// All that the producer has comes back; then another takes its place.
+    fn give_up_producer(&mut self) {
+        self.fatal = true;
+        self.producer.purge();
     }
 
     fn settle(&mut self, now: Instant, report: Report, turn: &mut Turn) {

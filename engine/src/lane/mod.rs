@@ -17,6 +17,7 @@ mod parked;
 mod partition;
 mod passage;
 mod retry;
+mod set_back;
 mod settlement;
 mod side;
 mod siding;

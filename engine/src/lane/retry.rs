@@ -88,10 +88,14 @@ impl Retry {
     }
 
     /// Takes one report; `replayed` says that the record need not be kept, because replay sends it again.
-    pub(super) fn settle(&mut self, now: Instant, report: Report, replayed: bool) -> Settled {
+    pub(super) fn settle(&mut self, now: Instant, mut report: Report, replayed: bool) -> Settled {
         if let Verdict::Hold(reason) = report.verdict {
             let since = self.held_since().unwrap_or(now);
             self.hold = Some((reason, since));
+            if let (HoldReason::Clock, Some(extra)) = (reason, &mut report.record.extra) {
+                // Kafka will not have the time at which it came, so that it gets that at which it goes.
+                extra.time = None;
+            }
         }
         match report.verdict {
             Verdict::Hold(_) if replayed => Settled::Replayed,

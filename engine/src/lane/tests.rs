@@ -8,7 +8,7 @@ use std::{
 use super::*;
 use crate::{
     kafka::{HoldReason, Report, Verdict},
-    message::{DropReason, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
+    message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
 };
 
 mod dead_letter;
@@ -194,6 +194,23 @@ fn of_a_refused_batch_only_the_record_that_fails_alone_is_dropped() {
     let dropped = Outcome::Dropped(DropReason::TooLarge);
     assert_eq!(outcomes, [Outcome::Delivered, dropped, Outcome::Delivered, Outcome::Delivered]);
     assert_eq!(world.produced[0], [0, 1, 2, 0, 1, 2, 3]);
+}
+
+/// The clock may be set meanwhile; and where it is the topic that wants no old records, the time of sending is all there is.
+#[test]
+fn a_record_whose_time_is_refused_is_sent_again_without_it() {
+    let mut world = World::new();
+    world.record(0, 0);
+    world.flush();
+    let record = &mut world.inside[0].front_mut().unwrap().1;
+    record.extra = Some(Box::new(Extra { time: Some(4_000_000_000_000), ..Extra::default() }));
+    assert!(world.report(0, Verdict::Hold(HoldReason::Clock)).is_none());
+    assert_eq!(world.lane.holds().next().unwrap().reason, HoldReason::Clock);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.flush(), 1);
+    assert_eq!(world.inside[0].front().unwrap().1.extra.as_ref().unwrap().time, None);
+    assert_eq!(world.report(0, Verdict::Delivered).unwrap().outcome, Outcome::Delivered);
+    assert_eq!(world.lane.holds().count(), 0);
 }
 
 /// What the batch met before has nothing to do with what is in it: it must not be sent whole for ever.

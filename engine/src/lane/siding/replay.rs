@@ -88,7 +88,9 @@ impl<D: Disk> Siding<D> {
                 continue;
             }
             let Decoded { key, value, mqtt_topic, headers, dead, .. } = decoded;
-            let extra = Some(Box::new(Extra { headers, time: Some(time), dead }));
+            // A clock that was ahead and has been set leaves times that Kafka would refuse for as long.
+            let time = Some(time.min(self.time(now)));
+            let extra = Some(Box::new(Extra { headers, time, dead }));
             let ticket = Ticket::stored(self.log, sequence);
             let record = Record { ticket, topic, route, partition: place.1, key, value, mqtt_topic, extra };
             if let (Some(passage), Step::Expire) = (&mut self.passage, step) {
