@@ -35,8 +35,19 @@ impl Scene {
         Scene::with_brokers(1, change)
     }
 
+    /// With any configuration, and a program that starts the bridge and becomes it; the Kafka topic exists.
+    pub(crate) fn under(wrapper: &[&str], change: impl FnOnce(Config) -> Config) -> Scene {
+        let scene = Scene::started(wrapper, 1, change);
+        scene.create_topic();
+        scene
+    }
+
     /// With any configuration and number of Kafka brokers; the Kafka topic is missing.
     pub(crate) fn with_brokers(brokers: i32, change: impl FnOnce(Config) -> Config) -> Scene {
+        Scene::started(&[], brokers, change)
+    }
+
+    fn started(wrapper: &[&str], brokers: i32, change: impl FnOnce(Config) -> Config) -> Scene {
         let broker = EvilBroker::start();
         let kafka = MockKafka::start(brokers);
         let mut config = change(Config::new(&broker.url(), kafka.brokers(), TOPIC));
@@ -44,7 +55,7 @@ impl Scene {
         if !config.engine.contains("ack = ") {
             config.engine = format!("ack = \"kafka\"\n{}", config.engine);
         }
-        Scene { bridge: Fairlead::start(&config), broker, kafka }
+        Scene { bridge: Fairlead::start_under(wrapper, &config), broker, kafka }
     }
 
     /// Everything has worked once (one record is in Kafka, packet identifier 1 is free again), and now Kafka is down:
@@ -52,12 +63,19 @@ impl Scene {
     #[track_caller]
     pub(crate) fn with_kafka_down(change: impl FnOnce(Config) -> Config) -> (Scene, Connection) {
         let scene = Scene::with(change);
-        let mut session = scene.session();
+        let session = scene.take_kafka_down();
+        (scene, session)
+    }
+
+    /// [`Scene::with_kafka_down`] from here on.
+    #[track_caller]
+    pub(crate) fn take_kafka_down(&self) -> Connection {
+        let mut session = self.session();
         session.publish("ais/0", 1, 1, b"first");
         session.expect_id(wire::PUBACK, 1);
-        scene.records(1);
-        scene.kafka.go_down();
-        (scene, session)
+        self.records(1);
+        self.kafka.go_down();
+        session
     }
 
     pub(crate) fn create_topic(&self) {

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -126,10 +127,29 @@ impl Fairlead {
     /// When there is no binary.
     #[must_use]
     pub fn start(config: &Config) -> Fairlead {
+        Fairlead::start_under(&[], config)
+    }
+
+    /// [`Fairlead::start`] by a program that becomes it, such as `prlimit`, with its arguments.
+    ///
+    /// # Panics
+    ///
+    /// When there is no binary.
+    #[must_use]
+    pub fn start_under(wrapper: &[&str], config: &Config) -> Fairlead {
+        Fairlead::start_in(Scratch::new("fairlead"), wrapper, config)
+    }
+
+    /// [`Fairlead::start_under`] in a folder that holds already what is remembered over a restart.
+    ///
+    /// # Panics
+    ///
+    /// When there is no binary.
+    #[must_use]
+    pub fn start_in(folder: Scratch, wrapper: &[&str], config: &Config) -> Fairlead {
         let admin = free_port();
-        let folder = Scratch::new("fairlead");
         folder.write("fairlead.toml", &config.toml(admin));
-        let process = run(folder.path());
+        let process = run(wrapper, folder.path());
         Fairlead { folder, admin, process }
     }
 
@@ -151,8 +171,17 @@ impl Fairlead {
     ///
     /// When it still runs.
     pub fn restart(&mut self) {
+        self.restart_under(&[]);
+    }
+
+    /// [`Fairlead::restart`] by a program that becomes it.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs.
+    pub fn restart_under(&mut self, wrapper: &[&str]) {
         assert!(self.process.ended().is_some(), "the bridge still runs");
-        self.process = run(self.folder.path());
+        self.process = run(wrapper, self.folder.path());
     }
 
     /// The process: signals, memory, CPU, log, exit code.
@@ -373,9 +402,11 @@ pub(crate) fn binary(variable: &str, name: &str) -> PathBuf {
     path
 }
 
-fn run(folder: &Path) -> Process {
-    let mut command = Process::command(fairlead_path());
-    command.args(["run", "-c"]).arg(folder.join("fairlead.toml"));
+fn run(wrapper: &[&str], folder: &Path) -> Process {
+    let program = fairlead_path();
+    let mut line = wrapper.iter().map(OsStr::new).chain([program.as_os_str()]);
+    let mut command = Process::command(line.next().expect("a program"));
+    command.args(line).args(["run", "-c"]).arg(folder.join("fairlead.toml"));
     // What is remembered over a restart belongs to this bridge.
     command.env("XDG_STATE_HOME", folder);
     Process::spawn("fairlead", command, &folder.join("fairlead.log"))

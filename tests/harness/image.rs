@@ -1,15 +1,13 @@
 //! A small disk: an ext4 file system in a file, mounted by loop device, that can be filled, frozen, made read-only, or cut
 //! off from one moment to the next as a power failure does. Needs root.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
+use std::path::PathBuf;
+
+use crate::{
+    mount::{TOOL, text, tool, try_tool},
+    scratch::Scratch,
+    wait::wait_until,
 };
-
-use crate::{process::Process, scratch::Scratch, wait::wait_until};
-
-/// Longest run of one of the system's tools.
-const TOOL: Duration = Duration::from_secs(60);
 
 /// `EXT4_IOC_SHUTDOWN` as its header defines it: `_IOR('X', 125, __u32)`.
 const SHUT_DOWN: &str = "import fcntl, os, struct, sys\n\
@@ -143,15 +141,11 @@ impl Image {
     }
 
     fn tool(&self, name: &str, args: &[&str]) {
-        let code = self.try_tool(name, args);
-        let said = std::fs::read_to_string(self.log()).unwrap_or_default();
-        assert_eq!(code, 0, "{name} {args:?}: {said}");
+        tool(name, args, &self.log());
     }
 
     fn try_tool(&self, name: &str, args: &[&str]) -> i32 {
-        let mut command = Process::command(name);
-        command.args(args);
-        Process::spawn(name, command, &self.log()).wait(TOOL)
+        try_tool(name, args, &self.log())
     }
 
     fn file(&self) -> PathBuf {
@@ -170,8 +164,4 @@ impl Drop for Image {
             let _ = self.try_tool("umount", &["-l", text(&self.path())]);
         }
     }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path in UTF-8")
 }

@@ -1,24 +1,23 @@
-//! A real Apache Kafka: one node in KRaft mode, started from the jars that `tests/run` fetches.
+//! A real Apache Kafka of one node, and librdkafka's embedded one.
 
 use std::{ops::Deref, path::PathBuf, sync::OnceLock, time::Duration};
 
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
 use crate::{
-    kafka_client::KafkaClient, port::free_port, process::Process, proxy::Proxy, scratch::Scratch, wait::wait_until,
+    kafka_client::KafkaClient,
+    kafka_node::{KafkaNode, START},
+    port::free_port,
+    proxy::Proxy,
+    wait::wait_until,
 };
-
-/// Longest start, restart or stop of the server.
-const START: Duration = Duration::from_secs(120);
 
 /// A server and its data.
 #[derive(Debug)]
 pub struct Kafka {
-    // Dropped before the folder, because it shows its log where a test has failed.
-    process: Option<Process>,
+    node: KafkaNode,
     client: KafkaClient,
     proxy: Option<Proxy>,
-    folder: Scratch,
 }
 
 impl Kafka {
@@ -29,7 +28,17 @@ impl Kafka {
     /// When it does not come up.
     #[must_use]
     pub fn start() -> Kafka {
-        let mut kafka = Kafka::prepared();
+        Kafka::start_with("")
+    }
+
+    /// A server of one's own with further lines of `server.properties`, which count over the usual ones.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    #[must_use]
+    pub fn start_with(lines: &str) -> Kafka {
+        let mut kafka = Kafka::formatted(&[], lines);
         kafka.restart();
         kafka
     }
@@ -43,7 +52,7 @@ impl Kafka {
     pub fn start_behind_proxy() -> Kafka {
         let port = free_port();
         let proxy = Proxy::plain(port);
-        let mut kafka = Kafka::formatted(&[("PROXIED", port, proxy.port())]);
+        let mut kafka = Kafka::formatted(&[("PROXIED", port, proxy.port())], "");
         kafka.proxy = Some(proxy);
         kafka.restart();
         kafka
@@ -56,14 +65,13 @@ impl Kafka {
     /// When the storage cannot be formatted.
     #[must_use]
     pub fn prepared() -> Kafka {
-        Kafka::formatted(&[])
+        Kafka::formatted(&[], "")
     }
 
     /// `more`: further listeners by name, with the port that each listens on and the one that it names to clients.
-    fn formatted(more: &[(&str, u16, u16)]) -> Kafka {
+    fn formatted(more: &[(&str, u16, u16)], lines: &str) -> Kafka {
         let (port, controller) = (free_port(), free_port());
         let client = KafkaClient::new(format!("127.0.0.1:{port}"));
-        let kafka = Kafka { folder: Scratch::new("kafka"), client, proxy: None, process: None };
         let listener = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
         let (mut listeners, mut map) = (vec![listener("PLAINTEXT", port)], "PLAINTEXT:PLAINTEXT".to_owned());
         let mut advertised = listeners.clone();
@@ -82,27 +90,11 @@ impl Kafka {
              advertised.listeners={}\n\
              listener.security.protocol.map={map},CONTROLLER:PLAINTEXT\n\
              inter.broker.listener.name=PLAINTEXT\n\
-             log.dirs={}\n\
-             log.segment.delete.delay.ms=1000\n\
-             auto.create.topics.enable=false\n\
-             offsets.topic.replication.factor=1\n\
-             transaction.state.log.replication.factor=1\n\
-             transaction.state.log.min.isr=1\n\
-             num.io.threads=2\n\
-             num.network.threads=2\n\
-             log.cleaner.enable=false\n\
-             broker.heartbeat.interval.ms=500\n\
-             broker.session.timeout.ms=3000\n",
+             {lines}",
             listeners.join(","),
             advertised.join(","),
-            kafka.folder.path().join("data").display()
         );
-        let properties = kafka.folder.write("server.properties", &properties);
-        let mut format = java("128m", "kafka.tools.StorageTool");
-        format.args(["format", "-t", "fairleadTestsCluster00", "-c"]).arg(properties);
-        let mut format = Process::spawn("StorageTool", format, &kafka.log());
-        assert_eq!(format.wait(START), 0, "Kafka's storage is formatted");
-        kafka
+        Kafka { node: KafkaNode::formatted("512m", &properties), client, proxy: None }
     }
 
     /// The proxy of [`Kafka::start_behind_proxy`]: who bootstraps from it talks to Kafka through it alone.
@@ -128,15 +120,11 @@ impl Kafka {
     ///
     /// When it runs already or does not come up.
     pub fn restart(&mut self) {
-        assert!(self.process.is_none(), "Kafka runs already");
-        let mut server = java("512m", "kafka.Kafka");
-        server.arg(self.folder.path().join("server.properties"));
-        let mut process = Process::spawn("Kafka", server, &self.log());
+        self.node.start();
         wait_until(START, "Kafka answers", || {
-            assert!(process.ended().is_none(), "Kafka has ended");
+            assert!(!self.node.has_ended(), "Kafka has ended");
             self.client.answers()
         });
-        self.process = Some(process);
     }
 
     /// Ends it in good order (SIGTERM).
@@ -145,9 +133,7 @@ impl Kafka {
     ///
     /// When it does not run or does not end.
     pub fn stop(&mut self) {
-        let mut process = self.process.take().expect("Kafka runs");
-        process.terminate();
-        process.wait(START);
+        self.node.stop();
     }
 
     /// Ends it with SIGKILL.
@@ -156,7 +142,18 @@ impl Kafka {
     ///
     /// When it does not run.
     pub fn kill(&mut self) {
-        self.process.take().expect("Kafka runs").kill();
+        self.node.take().kill();
+    }
+
+    /// Waits until it has ended by itself; it may be restarted then.
+    ///
+    /// # Panics
+    ///
+    /// When it has not within `limit`.
+    #[track_caller]
+    pub fn wait_ended(&mut self, limit: Duration) {
+        wait_until(limit, "Kafka has ended by itself", || self.node.has_ended());
+        self.node.take();
     }
 
     /// SIGSTOP: connections stay open and nothing is answered.
@@ -165,7 +162,7 @@ impl Kafka {
     ///
     /// When it does not run.
     pub fn freeze(&self) {
-        self.process.as_ref().expect("Kafka runs").freeze();
+        self.node.process().freeze();
     }
 
     /// SIGCONT.
@@ -174,7 +171,7 @@ impl Kafka {
     ///
     /// When it does not run.
     pub fn thaw(&self) {
-        self.process.as_ref().expect("Kafka runs").thaw();
+        self.node.process().thaw();
     }
 
     /// The server's process identifier.
@@ -184,23 +181,14 @@ impl Kafka {
     /// When it does not run.
     #[must_use]
     pub fn id(&self) -> u32 {
-        self.process.as_ref().expect("Kafka runs").id()
+        self.node.process().id()
     }
 
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("kafka.log")
+    /// Where it keeps its data, unless it was told otherwise.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.node.folder().join("data")
     }
-}
-
-/// A Java program on Kafka's class path, with at most `heap` of memory.
-fn java(heap: &str, class: &str) -> std::process::Command {
-    let servers = concat!(env!("CARGO_MANIFEST_DIR"), "/.servers/kafka");
-    assert!(PathBuf::from(servers).is_dir(), "Kafka's jars are not in {servers}: run tests/run, which fetches them");
-    let mut command = Process::command("java");
-    command.arg(format!("-Xmx{heap}"));
-    command.arg(concat!("-Dlog4j.configuration=file:", env!("CARGO_MANIFEST_DIR"), "/servers/log4j.properties"));
-    command.args(["-cp", &format!("{servers}/*"), class]);
-    command
 }
 
 impl Deref for Kafka {

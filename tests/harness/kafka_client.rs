@@ -69,7 +69,13 @@ impl KafkaClient {
     /// Whether a broker answers.
     #[must_use]
     pub fn answers(&self) -> bool {
-        self.consumer().fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|m| !m.brokers().is_empty())
+        self.members() > 0
+    }
+
+    /// How many brokers are members of the cluster; 0 where none answers.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.consumer().fetch_metadata(None, Duration::from_secs(1)).map_or(0, |metadata| metadata.brokers().len())
     }
 
     /// Creates a topic, with topic properties, and waits until every partition has a leader.
@@ -78,7 +84,16 @@ impl KafkaClient {
     ///
     /// When Kafka refuses.
     pub fn create_topic(&self, name: &str, partitions: i32, properties: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        self.create_replicated(name, partitions, 1, properties);
+    }
+
+    /// [`KafkaClient::create_topic`] with replicas.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn create_replicated(&self, name: &str, partitions: i32, replicas: i32, properties: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
         for (key, value) in properties {
             topic = topic.set(key, value);
         }
@@ -126,6 +141,31 @@ impl KafkaClient {
     #[must_use]
     pub fn partitions(&self, name: &str) -> Option<i32> {
         self.partitions_with(&self.consumer(), name)
+    }
+
+    /// Deletes the records of each partition in front of these offsets.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn trim(&self, topic: &str, offsets: &[i64]) {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in (0..).zip(offsets) {
+            list.add_partition_offset(topic, partition, Offset::Offset(*offset)).expect("a partition");
+        }
+        let answer = block_on(self.admin().delete_records(&list, &options())).expect("delete records");
+        assert!(answer.elements().iter().all(|part| part.error().is_ok()), "records are deleted: {answer:?}");
+    }
+
+    /// The broker that leads each partition of a topic, and how many replicas are in sync; `None` while Kafka cannot say.
+    #[must_use]
+    pub fn leaders(&self, name: &str) -> Option<Vec<(i32, usize)>> {
+        let consumer = self.consumer();
+        let metadata = consumer.fetch_metadata(Some(name), REQUEST).ok()?;
+        let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
+        let mut partitions: Vec<_> = topic.partitions().iter().collect();
+        partitions.sort_unstable_by_key(|partition| partition.id());
+        Some(partitions.iter().map(|partition| (partition.leader(), partition.isr().len())).collect())
     }
 
     /// Records of a topic by partition: the offsets behind the last.

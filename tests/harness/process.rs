@@ -18,8 +18,8 @@ use crate::wait::wait_for;
 /// Linux counts CPU time for users in hundredths of a second on every architecture (`USER_HZ`).
 const TICK: Duration = Duration::from_millis(10);
 
-/// Lines of a process's output that a failing test shows.
-const TAIL: usize = 60;
+/// Lines of a process's output that a failing test shows: a panic with its backtrace fits.
+const TAIL: usize = 120;
 
 /// A child process.
 #[derive(Debug)]
@@ -142,6 +142,35 @@ impl Process {
         // A thread may end meanwhile.
         let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
         stats.filter(|stat| !stat.contains(&format!("({name}"))).map(|stat| cpu_of(&stat)).sum()
+    }
+
+    /// Whether it has decided to end, although a thread that the kernel does not let go keeps it from being gone: its exit
+    /// code stands.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        // The state follows the name, which ends with the last bracket (proc_pid_stat(5)).
+        let stat = fs::read_to_string(self.proc_path("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('Z'))
+    }
+
+    /// The identifier of its first thread of this name.
+    #[must_use]
+    pub fn thread(&self, name: &str) -> Option<u32> {
+        let threads = fs::read_dir(self.proc_path("task")).ok()?.flatten();
+        let named = |thread: &fs::DirEntry| {
+            fs::read_to_string(thread.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        threads.into_iter().find(named)?.file_name().to_str()?.parse().ok()
+    }
+
+    /// Sets one of its limits, as `prlimit` writes it, such as `--fsize=unlimited`.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel refuses.
+    pub fn limit(&self, limit: &str) {
+        let status = Command::new("prlimit").args(["--pid", &self.id().to_string(), limit]).status();
+        assert!(status.is_ok_and(|status| status.success()), "prlimit {limit} of {}", self.name);
     }
 
     /// Threads it has now.

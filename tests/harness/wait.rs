@@ -1,6 +1,6 @@
-//! The clock of this package, and the one place where tests wait.
+//! The clocks of this package, and the one place where tests wait.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{Timespec, poll};
 
@@ -10,9 +10,21 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 /// The monotonic clock.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one clock read of this package")]
+#[expect(clippy::disallowed_methods, reason = "the one read of this clock")]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// The wall clock: milliseconds since 1970, as records carry it.
+///
+/// # Panics
+///
+/// When that is out of range.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one read of this clock")]
+pub fn wall() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    i64::try_from(since.as_millis()).expect("a time of this age")
 }
 
 /// Blocks the thread for a span. For faults that are a span of time (a proxy's delay, a frozen server), never for
