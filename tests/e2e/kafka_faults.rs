@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use fairlead_tests::{
-    Client, Config, Fairlead, Kafka, Loadgen, Mosquitto, Record, during, metric, pause, unique, wait_until,
+    Client, Config, Fairlead, Kafka, Loadgen, Mosquitto, Mount, Record, during, metric, pause, unique, wait_until,
 };
 
 use crate::{
-    load::{MEMORY, config, four_fifths_of_maximum},
+    load::{MEMORY, config, config_with, four_fifths_of_maximum},
     scene::LIMIT,
 };
 
 /// Longest flood of a test.
 const FLOOD: Duration = Duration::from_secs(120);
+
+/// After so long Kafka has forgotten a producer, where it is told to do so after a second.
+const FORGOTTEN: Duration = Duration::from_millis(2500);
 
 /// Nothing goes to the spool: an outage of Kafka stops the flow.
 const STRAIGHT: &str = "ack = \"kafka\"";
@@ -228,6 +231,67 @@ fn topic_deleted_under_way_is_a_hold_until_it_is_back() {
     assert_eq!(got, sent);
     bridge.wait_ready(LIMIT);
     assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+/// Kafka forgets a producer that is idle (`producer.id.expiration.ms`), and one of which no record is left.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_producer_that_kafka_has_forgotten_goes_on() {
+    let mut kafka = Kafka::start_with(
+        "producer.id.expiration.ms=1000\nproducer.id.expiration.check.interval.ms=200\n\
+         transactional.id.expiration.ms=1000\n",
+    );
+    kafka.create_topic("ais", 1, &[]);
+    let mosquitto = Mosquitto::start();
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), "ais").engine(STRAIGHT));
+    let mut client = Client::connect(mosquitto.port(), "vessel");
+    let mut publish = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|n| client.publish("ais/1", 1, format!("{n:03}").as_bytes()));
+    };
+    publish(0..100);
+    bridge.wait_metric(metric::DELIVERED, &[], 100.0, LIMIT);
+    // Nothing but time makes it forget.
+    pause(FORGOTTEN);
+    publish(100..200);
+    bridge.wait_metric(metric::DELIVERED, &[], 200.0, LIMIT);
+    // And now there is not a record left of this producer.
+    let mut found = kafka.consume("ais");
+    kafka.trim("ais", &[200]);
+    pause(FORGOTTEN);
+    // What Kafka writes down at its end says whom it knows.
+    kafka.stop();
+    let snapshots = std::fs::read_dir(kafka.data().join("ais-0")).unwrap().map(|file| file.unwrap().path());
+    let last = snapshots.filter(|path| path.extension().is_some_and(|e| e == "snapshot")).max().expect("a snapshot");
+    assert_eq!(std::fs::metadata(last).unwrap().len(), 10, "version, checksum, and a list of no producers");
+    kafka.restart();
+    publish(200..300);
+    found.extend(kafka.records("ais", 300, LIMIT));
+    let sent: Vec<String> = (0..300).map(|n| format!("{n:03}")).collect();
+    assert_eq!(found.iter().map(Record::text).collect::<Vec<_>>(), sent, "in order, nothing lost or doubled");
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
+
+/// Kafka ends itself when its disk is full. Mounts a file system: fails without root.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_full_disk_of_kafka_is_an_outage() {
+    let disk = Mount::tmpfs(32);
+    let mut kafka = Kafka::start_with(&format!("log.dirs={}\n", disk.path().join("data").display()));
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "600", "--rate", "5000", "--size", "1500"]);
+    let mut bridge = Fairlead::start(&config_with(firehose.url(), &kafka, "ais", "durable"));
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    kafka.wait_ended(FLOOD);
+    let spooled = bridge.metric("fairlead_spool_appended_records_total", &[]);
+    bridge.wait_metric("fairlead_spool_appended_records_total", &[], spooled + 20_000.0, LIMIT);
+    disk.resize(1024);
+    kafka.restart();
+    bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, FLOOD);
+    let result = firehose.stop(LIMIT);
+    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), FLOOD);
+    assert_eq!(bridge.metric(metric::DEAD_LETTERED, &[]) + bridge.metric(metric::DROPPED, &[]), 0.0);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify(&kafka, "ais", 0);
 }
 
 #[test]

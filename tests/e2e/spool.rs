@@ -261,6 +261,42 @@ fn restarts_before_kafka_was_ever_reached_keep_the_order() {
     restarts_while_kafka_is_away(false);
 }
 
+/// What is new is taken and acknowledged at once, before and while what an earlier process has left goes to Kafka.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_large_backlog_drains_in_order_while_new_messages_are_acknowledged() {
+    const BACKLOG: f64 = (512 << 20) as f64;
+    const APPENDED: &str = "fairlead_spool_appended_records_total";
+    let mut kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut flood = Loadgen::firehose(&["--seconds", "600", "--rate", "60000", "--size", "1000", "--run-id", "1"]);
+    let mut bridge = Fairlead::start(&config_with(flood.url(), &kafka, "ais", "durable"));
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    kafka.kill();
+    bridge.wait_metric("fairlead_spool_bytes", &[], BACKLOG, FLOOD);
+    bridge.process().kill();
+    flood.stop(LIMIT);
+
+    let mut trickle = Loadgen::firehose(&["--seconds", "600", "--rate", "5000", "--run-id", "2"]);
+    let config = config_with(trickle.url(), &kafka, "ais", "durable").source("receive_maximum = 1000");
+    bridge.restart_with(&config.spool("drain_rate = 50000"));
+    // Many windows: all but the last are acknowledged.
+    bridge.wait_metric(APPENDED, &[], 10_000.0, LIMIT);
+    kafka.restart();
+    bridge.wait_metric("fairlead_spool_drained_records_total", &[], 10_000.0, LIMIT);
+    let appended = bridge.metric(APPENDED, &[]);
+    bridge.wait_metric(APPENDED, &[], appended + 10_000.0, LIMIT);
+    assert!(bridge.metric("fairlead_lane_mode", &[]) > 0.0, "the backlog is not drained yet");
+    wait_drained(&bridge);
+    bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, LIMIT);
+    let result = trickle.stop(LIMIT);
+    bridge.wait_metric_down(metric::PENDING, &[], 0.0, LIMIT);
+    assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
+    assert_eq!(bridge.stop(LIMIT), 0);
+    flood.verify_acknowledged(&kafka, "ais");
+    trickle.verify(&kafka, "ais", 0);
+}
+
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn stop_while_kafka_is_away_leaves_everything_in_the_spool_acknowledged() {

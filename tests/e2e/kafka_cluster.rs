@@ -1,0 +1,84 @@
+//! Three brokers of Kafka, of which some go.
+
+use std::time::Duration;
+
+use fairlead_tests::{
+    Client, Config, Fairlead, Kafka, KafkaCluster, Loadgen, Mosquitto, metric, now, unique, wait_until,
+};
+
+use crate::{load::config_with, scene::LIMIT};
+
+/// Longest wait for a broker that starts on a busy machine.
+const START: Duration = Duration::from_secs(120);
+/// How often a leader goes.
+const CHANGES: usize = 3;
+/// Partitions, and messages a second.
+const PARTITIONS: i32 = 9;
+const RATE: &str = "10000";
+/// What a confirmed record is to survive the loss of a broker with.
+const SAFE: &[(&str, &str)] = &[("min.insync.replicas", "2")];
+
+fn in_sync(cluster: &KafkaCluster, replicas: usize) -> bool {
+    cluster.leaders("ais").is_some_and(|leaders| leaders.iter().all(|(leader, isr)| *leader > 0 && *isr == replicas))
+}
+
+/// Waits until so many more messages were delivered.
+#[track_caller]
+fn more(bridge: &Fairlead, messages: f64) {
+    let before = bridge.metric(metric::DELIVERED, &[]);
+    bridge.wait_metric(metric::DELIVERED, &[], before + messages, START);
+}
+
+/// Leaders stop in good order under load, and at last two of three brokers are killed, so that too few replicas are left:
+/// that is an outage.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn leaders_that_go_under_load_lose_and_double_nothing() {
+    let mut cluster = KafkaCluster::start();
+    cluster.create_replicated("ais", PARTITIONS, 3, SAFE);
+    let mut firehose = Loadgen::firehose(&["--seconds", "600", "--rate", RATE]);
+    let mut bridge = Fairlead::start(&config_with(firehose.url(), &cluster, "ais", "durable"));
+    more(&bridge, 20_000.0);
+    for change in 1..=CHANGES {
+        let (leader, _) = cluster.leaders("ais").expect("Kafka answers")[0];
+        let start = now();
+        cluster.stop(leader);
+        let stopped = now();
+        more(&bridge, 20_000.0);
+        cluster.restart(leader);
+        wait_until(START, "all replicas are in sync", || in_sync(&cluster, 3));
+        println!("change {change}: broker {leader} stopped in {:?}, back {:?} later", stopped - start, now() - stopped);
+    }
+    let (leader, _) = cluster.leaders("ais").expect("Kafka answers")[0];
+    let others: Vec<i32> = (1..=3).filter(|broker| *broker != leader).collect();
+    others.iter().for_each(|broker| cluster.kill(*broker));
+    let before = bridge.metric("fairlead_spool_appended_records_total", &[]);
+    bridge.wait_metric("fairlead_spool_appended_records_total", &[], before + 20_000.0, START);
+    others.iter().for_each(|broker| cluster.restart(*broker));
+    wait_until(START, "all replicas are in sync", || in_sync(&cluster, 3));
+    bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, START);
+    let result = firehose.stop(LIMIT);
+    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), START);
+    assert_eq!(bridge.metric(metric::DEAD_LETTERED, &[]) + bridge.metric(metric::DROPPED, &[]), 0.0);
+    assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify(&cluster, "ais", 0);
+    assert_eq!(cluster.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate");
+}
+
+/// A topic whose confirmation is worth little is told at the start; nothing else is wrong with it.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_confirmation_that_one_broker_can_undo_is_warned_about() {
+    let (kafka, mosquitto) = (Kafka::shared(), Mosquitto::start());
+    let topic = unique("fragile");
+    kafka.create_topic(&topic, 1, &[]);
+    let mut bridge = Fairlead::ready(&Config::new(&mosquitto.url(), kafka.brokers(), &topic));
+    bridge.wait_metric("fairlead_durability_degraded", &[], 1.0, LIMIT);
+    bridge.wait_log("the loss of one broker can lose confirmed records", LIMIT);
+    let status: serde_json::Value = serde_json::from_str(&bridge.get("/status").body).expect("JSON");
+    assert_eq!((&status["topics"][0]["fragile"], &status["well"]), (&true.into(), &true.into()), "{status}");
+    Client::connect(mosquitto.port(), "vessel").publish("ais/1", 1, b"delivered all the same");
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    assert_eq!(bridge.stop(LIMIT), 0);
+}
