@@ -4,6 +4,7 @@
 //! Everything that is started here is stopped when it is dropped, and dies with the test process.
 
 mod client;
+mod config;
 mod evil;
 mod fairlead;
 mod http;
@@ -31,8 +32,9 @@ mod watch;
 pub mod wire;
 
 pub use client::Client;
+pub use config::Config;
 pub use evil::{Connection, EvilBroker, Flood};
-pub use fairlead::{Config, Fairlead, Finished, fairlead, fairlead_path};
+pub use fairlead::{Fairlead, Finished, fairlead, fairlead_path};
 pub use http::{Metrics, Response, get};
 pub use image::{Image, Shutdown};
 pub use kafka::{Kafka, MockKafka};
