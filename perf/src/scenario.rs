@@ -163,7 +163,7 @@ mod tests {
             names.push(name);
         }
         names.sort();
-        let all = "article canonical connections latency loss outage payload qos shards topics";
+        let all = "article canonical connections latency loss outage payload qos shards topics window";
         assert_eq!(names.join(" "), all);
     }
 
