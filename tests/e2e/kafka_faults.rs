@@ -250,20 +250,19 @@ fn a_producer_that_kafka_has_forgotten_goes_on() {
     };
     publish(0..100);
     bridge.wait_metric(metric::DELIVERED, &[], 100.0, LIMIT);
-    // Nothing but time makes it forget.
+    // Nothing but time makes it forget. What it writes down at its end says whom it knows.
     pause(FORGOTTEN);
+    kafka.stop();
+    let snapshots = std::fs::read_dir(kafka.data().join("ais-0")).unwrap().map(|file| file.unwrap().path());
+    let last = snapshots.filter(|path| path.extension().is_some_and(|e| e == "snapshot")).max().expect("a snapshot");
+    assert_eq!(std::fs::metadata(last).unwrap().len(), 10, "version, checksum, and a list of no producers");
+    kafka.restart();
     publish(100..200);
     bridge.wait_metric(metric::DELIVERED, &[], 200.0, LIMIT);
     // And now there is not a record left of this producer.
     let mut found = kafka.consume("ais");
     kafka.trim("ais", &[200]);
     pause(FORGOTTEN);
-    // What Kafka writes down at its end says whom it knows.
-    kafka.stop();
-    let snapshots = std::fs::read_dir(kafka.data().join("ais-0")).unwrap().map(|file| file.unwrap().path());
-    let last = snapshots.filter(|path| path.extension().is_some_and(|e| e == "snapshot")).max().expect("a snapshot");
-    assert_eq!(std::fs::metadata(last).unwrap().len(), 10, "version, checksum, and a list of no producers");
-    kafka.restart();
     publish(200..300);
     found.extend(kafka.records("ais", 300, LIMIT));
     let sent: Vec<String> = (0..300).map(|n| format!("{n:03}")).collect();
