@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use fairlead_tests::{
-    Client, Config, Fairlead, Kafka, KafkaCluster, Loadgen, Mosquitto, metric, now, unique, wait_until,
+    Client, Config, Fairlead, Kafka, KafkaCluster, Loadgen, Mosquitto, during, metric, now, unique, wait_until,
 };
 
-use crate::{load::config_with, scene::LIMIT};
+use crate::{
+    load::{asked, config_with},
+    scene::LIMIT,
+};
 
 /// Longest wait for a broker that starts on a busy machine.
 const START: Duration = Duration::from_secs(120);
@@ -64,6 +67,37 @@ fn leaders_that_go_under_load_lose_and_double_nothing() {
     assert_eq!(bridge.stop(LIMIT), 0);
     firehose.verify(&cluster, "ais", 0);
     assert_eq!(cluster.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate");
+}
+
+/// One of nine partitions has no leader for `FAIRLEAD_LEADERLESS` seconds.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_partition_without_a_leader_holds_up_no_other() {
+    const RATE: f64 = 10_000.0;
+    let seconds = asked("FAIRLEAD_LEADERLESS", 8);
+    let mut cluster = KafkaCluster::start();
+    cluster.create_assigned("ais", &[3, 1, 2, 1, 2, 1, 2, 1, 2]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "3600", "--rate", &RATE.to_string()]);
+    let config = config_with(firehose.url(), &cluster, "ais", "durable").kafka("stuck = \"2s\"");
+    let mut bridge = Fairlead::start(&config);
+    more(&bridge, 20_000.0);
+    cluster.kill(3);
+    bridge.wait_metric("fairlead_parked_partitions", &[], 1.0, START);
+    bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, START);
+    let (start, before) = (now(), bridge.metric(metric::DELIVERED, &[]));
+    during(Duration::from_secs(seconds), || {
+        assert_eq!(bridge.metric("fairlead_lane_mode", &[]), 0.0, "the others are on the straight line");
+    });
+    let each_second = (bridge.metric(metric::DELIVERED, &[]) - before) / (now() - start).as_secs_f64();
+    println!("{each_second:.0} msg/s to eight of nine partitions");
+    assert!(each_second > 0.75 * RATE, "{each_second} msg/s to eight of nine partitions");
+    cluster.restart(3);
+    bridge.wait_metric_down("fairlead_parked_partitions", &[], 0.0, START + Duration::from_secs(seconds));
+    let result = firehose.stop(LIMIT);
+    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), START);
+    assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify(&cluster, "ais", 0);
 }
 
 /// A topic whose confirmation is worth little is told at the start; nothing else is wrong with it.

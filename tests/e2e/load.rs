@@ -10,6 +10,11 @@ use crate::scene::LIMIT;
 /// for everything that is not messages (code's data, librdkafka's buffers, metrics).
 pub(crate) const MEMORY: u64 = 2 * 2 * (64 << 20);
 
+/// A number from the environment, for a longer or faster run than the usual one.
+pub(crate) fn asked(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
+}
+
 /// The configuration for a flood without a disk.
 pub(crate) fn config(url: &str, kafka: &KafkaClient, topic: &str) -> Config {
     config_with(url, kafka, topic, "kafka")

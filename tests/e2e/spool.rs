@@ -8,7 +8,7 @@ use fairlead_tests::{
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
-    load::config_with,
+    load::{asked, config_with},
     scene::{LIMIT, Scene},
 };
 
@@ -37,11 +37,6 @@ fn segments_are_ready_before_the_first_connection() {
         let segments = files.filter(|name| name.to_string_lossy().starts_with("seg-")).count();
         assert_eq!(segments, 1, "in {}", folder.display());
     }
-}
-
-/// A number from the environment, for a longer or faster run than the usual one.
-fn asked(variable: &str, usual: u64) -> u64 {
-    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
 }
 
 /// Freezes Kafka, and counts what the bridge takes from the broker for so many seconds.

@@ -97,7 +97,22 @@ impl KafkaClient {
         for (key, value) in properties {
             topic = topic.set(key, value);
         }
-        let answer = block_on(self.admin().create_topics([&topic], &options())).expect("create a topic");
+        self.create(&topic);
+    }
+
+    /// [`KafkaClient::create_topic`] with one replica, on the broker that is given for each partition.
+    ///
+    /// # Panics
+    ///
+    /// When Kafka refuses.
+    pub fn create_assigned(&self, name: &str, brokers: &[i32]) {
+        let replicas: Vec<&[i32]> = brokers.chunks(1).collect();
+        self.create(&NewTopic::new(name, brokers.len() as i32, TopicReplication::Variable(&replicas)));
+    }
+
+    fn create(&self, topic: &NewTopic<'_>) {
+        let (name, partitions) = (topic.name, topic.num_partitions);
+        let answer = block_on(self.admin().create_topics([topic], &options())).expect("create a topic");
         assert!(answer.iter().all(Result::is_ok), "topic {name} is created: {answer:?}");
         let probe = self.consumer();
         wait_until(REQUEST, "the topic has leaders", || self.partitions_with(&probe, name) == Some(partitions));
