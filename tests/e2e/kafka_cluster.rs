@@ -74,6 +74,7 @@ fn leaders_that_go_under_load_lose_and_double_nothing() {
 #[ignore = "real brokers: tests/run"]
 fn a_partition_without_a_leader_holds_up_no_other() {
     const RATE: f64 = 10_000.0;
+    const PAUSE: Duration = Duration::from_secs(5);
     let seconds = asked("FAIRLEAD_LEADERLESS", 8);
     let mut cluster = KafkaCluster::start();
     cluster.create_assigned("ais", &[3, 1, 2, 1, 2, 1, 2, 1, 2]);
@@ -85,12 +86,18 @@ fn a_partition_without_a_leader_holds_up_no_other() {
     bridge.wait_metric("fairlead_parked_partitions", &[], 1.0, START);
     bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, START);
     let (start, before) = (now(), bridge.metric(metric::DELIVERED, &[]));
+    let (mut last, mut longest) = ((start, before), Duration::ZERO);
     during(Duration::from_secs(seconds), || {
-        assert_eq!(bridge.metric("fairlead_lane_mode", &[]), 0.0, "the others are on the straight line");
+        let delivered = bridge.metric(metric::DELIVERED, &[]);
+        longest = longest.max(now() - last.0);
+        if delivered > last.1 {
+            last = (now(), delivered);
+        }
     });
-    let each_second = (bridge.metric(metric::DELIVERED, &[]) - before) / (now() - start).as_secs_f64();
-    println!("{each_second:.0} msg/s to eight of nine partitions");
+    let each_second = (last.1 - before) / (now() - start).as_secs_f64();
+    println!("{each_second:.0} msg/s to eight of nine partitions, {longest:?} at most without one");
     assert!(each_second > 0.75 * RATE, "{each_second} msg/s to eight of nine partitions");
+    assert!(longest < PAUSE, "{longest:?} without a message for the others");
     cluster.restart(3);
     bridge.wait_metric_down("fairlead_parked_partitions", &[], 0.0, START + Duration::from_secs(seconds));
     let result = firehose.stop(LIMIT);
