@@ -14,7 +14,7 @@
 //! Numbers are lower-case hexadecimal, most significant digit first. All offsets are fixed, so a prepared payload is stamped
 //! by overwriting 40 characters.
 //!
-//! A payload that is shorter than that carries a [short](short) one, which is binary.
+//! A payload that is shorter than that carries a short one, which is binary (`short.rs`).
 
 mod short;
 
