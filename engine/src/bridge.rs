@@ -109,7 +109,9 @@ impl Bridge {
         let topics = Arc::new(Topics::default());
         let (store, recalled) = Store::open(&settings);
         let subscriptions = Arc::new(Subscriptions::new(recalled));
-        let Contents { logs: spools, ids, placement } = spool::open(&settings)?.unwrap_or_default();
+        let Contents { logs: spools, ids, backlog, placement } = spool::open(&settings)?.unwrap_or_default();
+        // What comes lies behind the backlog in any case, so that it need not wait for Kafka to be asked.
+        topics.set_away(backlog);
         let shards = Shards::start(&settings, &metrics, &topics, &subscriptions, (spools, ids))?;
         let state = admin::State::new(metrics.clone(), logs, clock::now);
         let (stop, stopped) = watch::channel(false);

@@ -256,6 +256,29 @@ fn restarts_before_kafka_was_ever_reached_keep_the_order() {
     restarts_while_kafka_is_away(false);
 }
 
+/// What is new lies behind the backlog, wherever it goes.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_process_with_a_backlog_takes_messages_before_kafka_was_asked() {
+    const APPENDED: &str = "fairlead_spool_appended_records_total";
+    let kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "600", "--rate", "5000"]);
+    let mut bridge = Fairlead::start(&config_with(firehose.url(), &kafka, "ais", "durable"));
+    bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
+    kafka.freeze();
+    bridge.wait_metric(APPENDED, &[], 1000.0, LIMIT);
+    bridge.process().kill();
+    bridge.restart();
+    bridge.wait_metric(APPENDED, &[], 1000.0, LIMIT);
+    assert!(!bridge.log().contains("records for this topic wait"), "Kafka was asked in vain first:\n{}", bridge.log());
+    kafka.thaw();
+    firehose.stop(LIMIT);
+    wait_drained(&bridge);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify_acknowledged(&kafka, "ais");
+}
+
 /// What is new is taken and acknowledged at once, before and while what an earlier process has left goes to Kafka.
 #[test]
 #[ignore = "real brokers: tests/run"]

@@ -134,7 +134,7 @@ impl Topics {
         self.found.load(Ordering::Acquire)
     }
 
-    /// Whether Kafka could not be asked when it was last tried.
+    /// Whether Kafka could not be asked when it was last tried, or was not asked yet and need not be.
     #[must_use]
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)

@@ -124,13 +124,15 @@ pub struct Contents {
     pub logs: Vec<ShardLogs<Real>>,
     /// One for each shard, where a source keeps packet identifiers.
     pub ids: Vec<Ids<Real>>,
+    /// Whether an earlier process left records in the logs of this number of shards.
+    pub backlog: bool,
     /// How the records of Kafka topics are dealt to the logs.
     pub placement: Placement,
 }
 
 impl Default for Contents {
     fn default() -> Contents {
-        Contents { logs: Vec::new(), ids: Vec::new(), placement: Placement::none() }
+        Contents { logs: Vec::new(), ids: Vec::new(), backlog: false, placement: Placement::none() }
     }
 }
 
@@ -185,8 +187,9 @@ pub fn open(settings: &Settings) -> Result<Option<Contents>, OpenError> {
     };
     // What is of older generations is drained before anything of this one goes to Kafka.
     let holds = |logs: &ShardLogs<Real>| logs.side.spool.1.backlog + logs.side.parked.1.backlog > 0;
-    let placement = if shards > 1 { Placement::open(spool, logs.iter().any(holds))? } else { Placement::none() };
-    Ok(Some(Contents { logs, ids, placement }))
+    let backlog = logs.iter().any(holds);
+    let placement = if shards > 1 { Placement::open(spool, backlog)? } else { Placement::none() };
+    Ok(Some(Contents { logs, ids, backlog, placement }))
 }
 
 /// The logs of packet identifiers. All are read, also those of an earlier process with more shards, and each session goes
