@@ -67,6 +67,34 @@ pub struct ProcessUsage {
     pub context_switches: u64,
 }
 
+/// The share of one core above which a generator has measured itself and not the bridge.
+pub const GENERATOR_BOUND: f64 = 0.8;
+
+/// What a run cost; part of a result file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// CPU seconds of the generator, all threads, during the run.
+    pub generator_cpu_seconds: f64,
+    /// The same in cores: seconds of CPU for each second of the run.
+    #[serde(default)]
+    pub generator_share: f64,
+    /// Whether that is more than [`GENERATOR_BOUND`]: a faster generator could have shown more.
+    #[serde(default)]
+    pub generator_bound: bool,
+    /// What the sampled processes used during the run.
+    #[serde(default)]
+    pub processes: Vec<ProcessUsage>,
+}
+
+impl Cost {
+    /// The cost of a run of so many seconds.
+    pub fn new((generator_cpu_seconds, processes): (f64, Vec<ProcessUsage>), seconds: f64) -> Self {
+        let generator_share = if seconds > 0.0 { generator_cpu_seconds / seconds } else { 0.0 };
+        let generator_bound = generator_share > GENERATOR_BOUND;
+        Self { generator_cpu_seconds, generator_share, generator_bound, processes }
+    }
+}
+
 /// Samples one process.
 #[derive(Debug)]
 pub struct ProcessWatch {
@@ -207,6 +235,12 @@ mod tests {
             assert!(usage.cpu_seconds >= 0.03, "{usage:?}");
             assert!(usage.rss_anon_peak_bytes > 4096, "{usage:?}");
         }
+    }
+
+    #[test]
+    fn a_generator_that_used_its_core_says_so() {
+        let bound = |used, seconds| Cost::new((used, Vec::new()), seconds).generator_bound;
+        assert!(bound(8.1, 10.0) && !bound(7.9, 10.0) && !bound(0.0, 0.0));
     }
 
     #[test]

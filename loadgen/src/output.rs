@@ -37,6 +37,15 @@ pub enum OutputError {
     },
 }
 
+/// Whether [`write_json`] could write there now: better known before a long run than after it.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn check(path: &Path) -> Result<(), OutputError> {
+    let partial = partial(path);
+    fs::write(&partial, "\n").and_then(|()| fs::remove_file(&partial)).map_err(|cause| failed(path, cause))
+}
+
 /// Writes `value` as JSON; a reader sees the old file or the new one, never a part.
 ///
 /// # Errors
@@ -52,14 +61,20 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), OutputError
 /// # Errors
 /// As [`write_json`].
 pub fn write_text(path: &Path, text: &str) -> Result<(), OutputError> {
+    let partial = partial(path);
+    fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|cause| failed(path, cause))
+}
+
+fn partial(path: &Path) -> PathBuf {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|cause| {
-        // It may not exist at all; the first error is the one worth telling.
-        let _ = fs::remove_file(&partial);
-        OutputError::Write { path: path.to_owned(), cause }
-    })
+    PathBuf::from(partial)
+}
+
+fn failed(path: &Path, cause: io::Error) -> OutputError {
+    // It may not exist at all; the first error is the one worth telling.
+    let _ = fs::remove_file(partial(path));
+    OutputError::Write { path: path.to_owned(), cause }
 }
 
 /// Reads what [`write_json`] wrote; `kind` names the file for the error.
@@ -83,6 +98,11 @@ mod tests {
         std::os::unix::fs::symlink("/dev/full", folder.path().join("result.json.partial")).unwrap();
         let error = write_json(&path, &[1, 2, 3]).unwrap_err().to_string();
         assert!(error.contains("result.json") && error.contains("No space left"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("result.json.partial")).unwrap();
+        assert_eq!(check(&path).unwrap_err().to_string(), error, "before a run as after it");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        check(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -3,7 +3,7 @@
 
 use crate::ais::payload::Format;
 use crate::clock::{Clock, seconds_between};
-use crate::cpu::{Meter, ProcessUsage};
+use crate::cpu::{Cost, Meter};
 use crate::latency::{Latency, Percentiles};
 use crate::ledger::{AckLog, Expectation};
 use crate::load::Load;
@@ -110,10 +110,9 @@ pub struct Report {
     pub latency: Percentiles,
     /// The same in full: shares of the messages, and the milliseconds that these did not exceed.
     pub latency_curve: Vec<(f64, f64)>,
-    /// CPU seconds of the whole process during the run.
-    pub generator_cpu_seconds: f64,
-    /// What the sampled processes used during the run.
-    pub processes: Vec<ProcessUsage>,
+    /// What it cost.
+    #[serde(flatten)]
+    pub cost: Cost,
 }
 
 /// What delivery reports have said.
@@ -286,7 +285,7 @@ impl Run<'_> {
 
     #[expect(clippy::cast_precision_loss, reason = "counts of messages are far below 2^53")]
     fn report(self, topics: Vec<String>, complete: bool) -> Result<Report, ProduceError> {
-        let (generator_cpu_seconds, processes) = self.meter.finish();
+        let used = self.meter.finish();
         let told = self.producer.context().told.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = &self.config.load.ack_log {
             told.ack_log.save(path)?;
@@ -305,8 +304,7 @@ impl Run<'_> {
             messages_per_second: if seconds > 0.0 { told.acknowledged as f64 / seconds } else { 0.0 },
             latency: told.latency.percentiles(),
             latency_curve: told.latency.curve(),
-            generator_cpu_seconds,
-            processes,
+            cost: Cost::new(used, seconds),
         })
     }
 }

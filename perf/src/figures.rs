@@ -1,12 +1,10 @@
 //! What is compared: figures of one run, out of the generator's result and the verification.
 
 use crate::run::Outcome;
+use fairlead_loadgen::cpu::GENERATOR_BOUND;
 use fairlead_loadgen::verify::Verdict;
 use serde::Serialize;
 use serde_json::Value;
-
-/// Above this share of its core the generator may be what limits the run.
-const GENERATOR_BOUND: f64 = 0.8;
 
 const MEBIBYTE: f64 = 1_048_576.0;
 

@@ -69,9 +69,15 @@ fn what_is_not_there_is_said_and_nothing_is_left_running() {
         assert_eq!(run.process().wait(LIMIT), 1, "{command} {args:?}:\n{}", run.log());
         assert!(run.log().contains(told), "{command} {args:?} should say `{told}`:\n{}", run.log());
     }
-    let mut run = Loadgen::bare("report", &["/nowhere.json", "--output", &page]);
-    assert_eq!(run.process().wait(LIMIT), 1);
-    assert!(run.log().contains("cannot read /nowhere.json"), "{}", run.log());
+    for (command, args, told) in [
+        ("report", ["/nowhere.json", "--output", &page], "cannot read /nowhere.json"),
+        ("firehose", ["--messages=9", "--result", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
+        ("publish", ["--messages=9", "--ack-log", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
+    ] {
+        let mut run = Loadgen::bare(command, &args);
+        assert_eq!(run.process().wait(LIMIT), 1);
+        assert!(run.log().contains(told), "{}", run.log());
+    }
 }
 
 #[test]

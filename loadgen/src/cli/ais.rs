@@ -76,6 +76,7 @@ struct Report {
 
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
+        self.load.check()?;
         let stop = stop_on_signal()?;
         let result = self.load.result.clone();
         let progress = Arc::new(Progress::default());
@@ -95,10 +96,10 @@ impl Args {
         let mebibytes = progress.snapshot().sent_bytes as f64 / MEBIBYTE;
         let mebibytes_per_second = if published.seconds > 0.0 { mebibytes / published.seconds } else { 0.0 };
         let report = Report { published, mebibytes_per_second, kafka };
+        print_line(&report.table())?;
         if let Some(path) = result {
             write_json(&path, &report)?;
         }
-        print_line(&report.table())?;
         Ok(report.exit())
     }
 

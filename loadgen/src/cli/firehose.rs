@@ -48,6 +48,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
+        self.load.check()?;
         let stop = stop_on_signal()?;
         let (result, messages) = (self.load.result.clone(), self.messages);
         let firehose = Firehose::bind(self.config())?;

@@ -4,7 +4,7 @@ use super::{Error, Exit, parse_seconds, print_line, summary};
 use fairlead_loadgen::clock::{Clock, SECOND};
 use fairlead_loadgen::cpu::{NamedProcess, ProcessRef};
 use fairlead_loadgen::load;
-use fairlead_loadgen::output::write_json;
+use fairlead_loadgen::output::{OutputError, check, write_json};
 use fairlead_loadgen::pace::{Rate, Shape};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,11 @@ pub(super) struct Load {
 }
 
 impl Load {
+    /// Whether everything that is to be kept can be written, asked before the run.
+    pub(super) fn check(&self) -> Result<(), OutputError> {
+        self.result.iter().chain(&self.ack_log).try_for_each(|path| check(path))
+    }
+
     pub(super) fn load(&self) -> load::Load {
         let bridge = self.pid.clone().map(|process| NamedProcess { name: "bridge".to_owned(), process });
         load::Load {
@@ -53,12 +58,13 @@ impl Load {
     }
 }
 
-/// Writes the report to the file and its summary to the standard output.
+/// Writes the summary of the report to the standard output, and then the report to the file: of a run whose file cannot
+/// be written so much is left.
 pub(super) fn tell(result: Option<&Path>, report: &impl Serialize, complete: bool) -> Result<Exit, Error> {
+    print_line(&summary(report))?;
     if let Some(path) = result {
         write_json(path, report)?;
     }
-    print_line(&summary(report))?;
     Ok(if complete { Exit::Ok } else { Exit::Incomplete })
 }
 

@@ -51,6 +51,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<Exit, Error> {
+        self.load.check()?;
         let stop = stop_on_signal()?;
         let result = self.load.result.clone();
         let progress = Arc::new(Progress::default());

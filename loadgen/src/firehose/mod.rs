@@ -14,7 +14,7 @@ mod session;
 
 pub use server::Firehose;
 
-use crate::cpu::ProcessUsage;
+use crate::cpu::Cost;
 use crate::latency::Percentiles;
 use crate::ledger::Expectation;
 use crate::load::Load;
@@ -126,12 +126,11 @@ pub struct Report {
     pub latency: Percentiles,
     /// The same in full: shares of the messages, and the milliseconds that these did not exceed.
     pub latency_curve: Vec<(f64, f64)>,
-    /// CPU seconds of the generator itself during the flood.
-    pub generator_cpu_seconds: f64,
+    /// What the flood cost.
+    #[serde(flatten)]
+    pub cost: Cost,
     /// Messages sent for each CPU second of the generator.
     pub generator_messages_per_cpu_second: f64,
-    /// What the sampled processes used during the flood.
-    pub processes: Vec<ProcessUsage>,
     /// Messages acknowledged in each second of the flood.
     pub acknowledged_each_second: Vec<u64>,
 }

@@ -6,7 +6,7 @@ use self::connection::Connection;
 use super::broker::{Broker, Close, Link};
 use super::{Config, FirehoseError, Report};
 use crate::clock::{Clock, MILLISECOND, SECOND, nanoseconds, seconds_between};
-use crate::cpu::Meter;
+use crate::cpu::{Cost, Meter};
 use crate::mqtt::Qos;
 use crate::net::{Poll, Ready, feed, read_once};
 use crate::pace::Rate;
@@ -370,7 +370,7 @@ impl Server {
         let per = |count: u64, seconds: f64| {
             if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
         };
-        let (own_cpu, processes) = self.meter.map(Meter::finish).unwrap_or_default();
+        let cost = Cost::new(self.meter.map(Meter::finish).unwrap_or_default(), seconds);
         let is_planned = self.config.messages.is_none() || !self.is_stopping;
         Report {
             expected: self.broker.expectation(),
@@ -390,9 +390,8 @@ impl Server {
             messages_per_second: per(measured, seconds),
             latency: self.broker.latency.percentiles(),
             latency_curve: self.broker.latency.curve(),
-            generator_cpu_seconds: own_cpu,
-            generator_messages_per_cpu_second: per(counts.sent, own_cpu),
-            processes,
+            generator_messages_per_cpu_second: per(counts.sent, cost.generator_cpu_seconds),
+            cost,
             acknowledged_each_second: self.each_second,
         }
     }

@@ -36,8 +36,8 @@ const READ_BUFFER: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) connections_lost: u64,
-    pub(crate) cpu_seconds: f64,
-    pub(crate) processes: Vec<ProcessUsage>,
+    /// CPU seconds of the generator, and what the sampled processes used.
+    pub(crate) used: (f64, Vec<ProcessUsage>),
     pub(crate) each_second: Vec<u64>,
 }
 
@@ -119,7 +119,7 @@ impl Driver {
         }
         self.goodbye();
         self.note_progress();
-        (self.totals.cpu_seconds, self.totals.processes) = self.meter.take().map(Meter::finish).unwrap_or_default();
+        self.totals.used = self.meter.take().map(Meter::finish).unwrap_or_default();
         Ok(())
     }
 

@@ -11,7 +11,7 @@ mod run;
 use crate::ais::nmea;
 use crate::ais::payload::Format;
 use crate::clock::{Clock, seconds_between};
-use crate::cpu::ProcessUsage;
+use crate::cpu::Cost;
 use crate::latency::Percentiles;
 use crate::ledger::{AckLog, Expectation};
 use crate::load::Load;
@@ -177,10 +177,9 @@ pub struct Report {
     pub latency: Percentiles,
     /// The same in full: shares of the messages, and the milliseconds that these did not exceed.
     pub latency_curve: Vec<(f64, f64)>,
-    /// CPU seconds of the whole process during the run.
-    pub generator_cpu_seconds: f64,
-    /// What the sampled processes used during the run.
-    pub processes: Vec<ProcessUsage>,
+    /// What it cost.
+    #[serde(flatten)]
+    pub cost: Cost,
     /// Messages acknowledged in each second.
     pub acknowledged_each_second: Vec<u64>,
     /// What was acknowledged, message by message.
@@ -301,8 +300,7 @@ fn report(driver: Driver, topics: Vec<String>, nmea: Option<nmea::Counts>) -> Re
         messages_per_second: if seconds > 0.0 { measured as f64 / seconds } else { 0.0 },
         latency: run.latency.percentiles(),
         latency_curve: run.latency.curve(),
-        generator_cpu_seconds: totals.cpu_seconds,
-        processes: totals.processes,
+        cost: Cost::new(totals.used, seconds),
         acknowledged_each_second: totals.each_second,
         ack_log: run.ack_log,
     }

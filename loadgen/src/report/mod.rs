@@ -2,7 +2,7 @@
 
 mod chart;
 
-use crate::cpu::ProcessUsage;
+use crate::cpu::{Cost, ProcessUsage};
 use crate::latency::Percentiles;
 use crate::output::{OutputError, read_json};
 use chart::{Points, bars, lines};
@@ -14,9 +14,6 @@ use std::path::{Path, PathBuf};
 pub const MAX_RUNS: usize = 12;
 
 const MEBIBYTE: f64 = 1_048_576.0;
-
-/// A generator that used more of its core than this was the limit, and not what it measured.
-const GENERATOR_BOUND: f64 = 0.8;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -40,16 +37,14 @@ struct Run {
     complete: bool,
     sent: u64,
     acknowledged: u64,
-    seconds: f64,
     messages_per_second: f64,
     latency: Percentiles,
     #[serde(default)]
     latency_curve: Vec<(f64, f64)>,
     #[serde(default)]
     acknowledged_each_second: Vec<u64>,
-    generator_cpu_seconds: f64,
-    #[serde(default)]
-    processes: Vec<ProcessUsage>,
+    #[serde(flatten)]
+    cost: Cost,
 }
 
 /// Reads result files and makes the page.
@@ -81,11 +76,6 @@ impl Run {
     /// CPU seconds of a process for each million messages.
     fn cpu_per_million(&self, process: &ProcessUsage) -> f64 {
         if self.millions() > 0.0 { process.cpu_seconds / self.millions() } else { 0.0 }
-    }
-
-    /// The share of a core that the generator used.
-    fn generator_share(&self) -> f64 {
-        if self.seconds > 0.0 { self.generator_cpu_seconds / self.seconds } else { 0.0 }
     }
 }
 
@@ -166,8 +156,8 @@ fn table(runs: &[Run]) -> Markup {
                     td { (each_process(run, |process| (process.rss_anon_peak_bytes >> 20).to_string())) }
                     td { (each_process(run, |process| format!("{:.1}", switches(run, process)))) }
                     td {
-                        (format!("{:.0} %", run.generator_share() * 100.0))
-                        @if run.generator_share() > GENERATOR_BOUND { span class="warn" { " generator-bound" } }
+                        (format!("{:.0} %", run.cost.generator_share * 100.0))
+                        @if run.cost.generator_bound { span class="warn" { " generator-bound" } }
                     }
                 }
             }
@@ -188,7 +178,7 @@ fn switches(run: &Run, process: &ProcessUsage) -> f64 {
 
 fn each_process(run: &Run, value: impl Fn(&ProcessUsage) -> String) -> Markup {
     html! {
-        @for process in &run.processes {
+        @for process in &run.cost.processes {
             div { (process.name) " " (value(process)) }
         }
     }
@@ -234,14 +224,15 @@ fn of_processes(
     value: impl Fn(&Run, &ProcessUsage) -> f64,
 ) -> Result<Option<String>, ReportError> {
     let mut names: Vec<&str> = Vec::new();
-    for process in runs.iter().flat_map(|run| &run.processes) {
+    for process in runs.iter().flat_map(|run| &run.cost.processes) {
         if !names.contains(&process.name.as_str()) {
             names.push(&process.name);
         }
     }
     let group = |name: &&str| {
-        let of =
-            |run: &Run| run.processes.iter().find(|process| process.name == *name).map(|process| value(run, process));
+        let of = |run: &Run| {
+            run.cost.processes.iter().find(|process| process.name == *name).map(|process| value(run, process))
+        };
         ((*name).to_owned(), runs.iter().map(of).collect())
     };
     let groups: Vec<(String, Vec<Option<f64>>)> = names.iter().map(group).collect();
@@ -259,7 +250,7 @@ mod tests {
         "latency": {"count": 3, "p50_ms": 1.0, "p90_ms": 2.0, "p99_ms": 3.5, "p99_9_ms": 4.0, "max_ms": 9.0},
         "latency_curve": [[0.0, 0.1], [0.5, 1.0], [0.9, 2.0], [0.99, 3.5], [0.999, 4.0]],
         "acknowledged_each_second": [900000, 1100000, 1000000],
-        "generator_cpu_seconds": 2.7,
+        "generator_cpu_seconds": 2.7, "generator_share": 0.9, "generator_bound": true,
         "processes": [{"name": "bridge", "cpu_seconds": 1.5, "rss_anon_peak_bytes": 41943040, "processes": 1, "context_switches": 6000}]
     }"#;
 
