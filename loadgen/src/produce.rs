@@ -44,8 +44,10 @@ pub struct Config {
     pub format: Format,
     /// Whether records have the MQTT topic for their key.
     pub keyed: bool,
-    /// Messages in all.
-    pub messages: u64,
+    /// Messages in all; without it until the time is over or the run is stopped.
+    pub messages: Option<u64>,
+    /// Nothing new is sent after this time.
+    pub seconds: Option<Duration>,
     /// How the run goes.
     pub load: Load,
     /// Settings of librdkafka beyond acks=all and idempotence.
@@ -163,7 +165,7 @@ impl ProducerContext for Deliveries {
 /// [`ProduceError`].
 pub fn run(config: &Config, progress: &Progress, stop: &AtomicBool) -> Result<Report, ProduceError> {
     config.load.rate.check(config.load.shape, config.traffic.is_fleet())?;
-    let (plan, _) = config.traffic.prepare(&config.format, Some(config.messages), config.load.run_id, 1)?;
+    let (plan, _) = config.traffic.prepare(&config.format, config.messages, config.load.run_id, 1)?;
     let producer = config.connect(plan.topics.len())?;
     let mut run = Run {
         clock: producer.context().clock,
@@ -175,9 +177,12 @@ pub fn run(config: &Config, progress: &Progress, stop: &AtomicBool) -> Result<Re
         producer,
         progress,
     };
-    progress.set_target(config.messages);
-    let complete = run.send_all(plan.feed(0, 1), stop)? && run.drain(stop);
-    run.report(plan.topics.clone(), complete)
+    if let Some(messages) = config.messages {
+        progress.set_target(messages);
+    }
+    let sent = run.send_all(plan.feed(0, 1), stop)?;
+    let confirmed = run.drain(stop);
+    run.report(plan.topics.clone(), sent && confirmed)
 }
 
 impl Config {
@@ -241,6 +246,10 @@ impl Run<'_> {
                 self.note_progress();
                 if stop.load(Ordering::Relaxed) {
                     return Ok(false);
+                }
+                let seconds = seconds_between(self.started_ns, self.clock.now());
+                if self.config.seconds.is_some_and(|limit| seconds >= limit.as_secs_f64()) {
+                    return Ok(self.config.messages.is_none());
                 }
             }
             let next = feed.take(&mut payload);

@@ -1,7 +1,6 @@
 //! What is compared: figures of one run, out of the generator's result and the verification.
 
 use crate::run::Outcome;
-use fairlead_loadgen::cpu::GENERATOR_BOUND;
 use fairlead_loadgen::verify::Verdict;
 use serde::Serialize;
 use serde_json::Value;
@@ -112,8 +111,8 @@ fn marks(outcome: &Outcome, noise: f64) -> Vec<String> {
     let is_open = result.get("complete") != Some(&Value::Bool(true)) && number("acknowledged") < number("sent");
     mark(is_open, "not all acknowledged".to_owned());
     mark(outcome.foreign > noise, format!("noisy {:.0} %", outcome.foreign * 100.0));
-    let share = number("generator_cpu_seconds") / number("seconds");
-    mark(share > GENERATOR_BOUND, format!("generator-bound {:.0} %", share * 100.0));
+    let is_bound = result.get("generator_bound") == Some(&Value::Bool(true));
+    mark(is_bound, format!("generator-bound {:.0} %", number("generator_share") * 100.0));
     marks
 }
 
@@ -157,7 +156,7 @@ pub(crate) mod tests {
         outcome.foreign = 0.2;
         outcome.result["complete"] = false.into();
         outcome.result["acknowledged"] = 1_999_999.into();
-        outcome.result["generator_cpu_seconds"] = 1.9.into();
+        (outcome.result["generator_share"], outcome.result["generator_bound"]) = (0.95.into(), true.into());
         outcome.verification.lost = 7;
         outcome.verification.acknowledged_lost = 5;
         outcome.verdict = outcome.verification.verdict(u64::MAX);

@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     pub(crate) acknowledges: String,
     /// Where the verifier finds the payload in a record.
     pub(crate) wrap: String,
+    /// It is no bridge: the load generator produces straight into Kafka.
+    pub(crate) straight: bool,
     command: Vec<String>,
     templates: Vec<PathBuf>,
     install: Option<PathBuf>,
@@ -34,6 +36,8 @@ struct File {
     command: Option<Vec<String>>,
     files: Option<Vec<String>>,
     wrap: Option<String>,
+    #[serde(default)]
+    straight: bool,
     #[serde(default)]
     values: Values,
 }
@@ -67,7 +71,7 @@ impl Peer {
         values.insert("peer".to_owned(), folder.display().to_string());
         values.insert("install".to_owned(), folders.installed.join(&base_name).display().to_string());
         let command = file.command.or_else(|| base?.command.clone()).unwrap_or_default();
-        ensure!(!command.is_empty(), "peer {name} has no command");
+        ensure!(file.straight || !command.is_empty(), "peer {name} has no command");
         let templates = file.files.or_else(|| base?.files.clone()).unwrap_or_default();
         let install = file.install.or_else(|| base?.install.clone());
         Ok(Self {
@@ -75,6 +79,7 @@ impl Peer {
             title: needed("title", file.title.or_else(|| base?.title.clone()))?,
             acknowledges: needed("acknowledges", file.acknowledges.or_else(|| base?.acknowledges.clone()))?,
             wrap: file.wrap.or_else(|| base?.wrap.clone()).unwrap_or_else(|| "none".to_owned()),
+            straight: file.straight,
             command,
             templates: templates.iter().map(|template| folder.join(template)).collect(),
             install: install.map(|install| folder.join(install)),
@@ -89,6 +94,7 @@ impl Peer {
             title: line.split_whitespace().next().unwrap_or("command").to_owned(),
             acknowledges: "not known".to_owned(),
             wrap: "none".to_owned(),
+            straight: false,
             command: ["sh", "-c", &format!("exec {line}")].map(str::to_owned).into(),
             templates: Vec::new(),
             install: None,

@@ -1,5 +1,7 @@
 //! One run: a fresh Kafka topic, the generator, the bridge, and the verification of every message.
 
+mod straight;
+
 use crate::bridge::Bridge;
 use crate::fault::{Deed, Timetable};
 use crate::generator::{Generator, PROMPT, flags};
@@ -52,7 +54,7 @@ pub(crate) struct Outcome {
     pub(crate) verification: Report,
     pub(crate) verdict: Verdict,
     /// Behind mosquitto: the bridge's CPU seconds until all was in Kafka. The generator's samples end with the broker's
-    /// last acknowledgement, when a slow bridge still has most of its work to do.
+    /// last acknowledgement, when a slow bridge still has most of its work to do. Without a bridge those of the generator.
     pub(crate) bridge_cpu_seconds: Option<f64>,
     /// The share of the machine that others used.
     pub(crate) foreign: f64,
@@ -69,6 +71,9 @@ struct Props {
 
 impl Plan<'_> {
     pub(crate) fn run(self, stage: &mut Stage, changes: &Changes) -> Result<Outcome> {
+        if self.peer.straight {
+            return self.run_straight(stage, changes);
+        }
         let run = stage.next_run();
         let topic = format!("perf-{run}");
         stage.create(&topic, self.scenario.partitions)?;
@@ -94,13 +99,7 @@ impl Plan<'_> {
         let cpu = props.cpu_before.and_then(|before| Some(props.bridge.cpu()?.saturating_sub(before)));
         props.bridge.stop(&stage.stop)?;
         stage.kafka.delete_topic(&topic);
-        let verification: Report = read_json(&files.verification, "report of a verification")?;
-        let mut result: Value = read_json(&files.result, "result of fairlead-loadgen")?;
-        shorten(&mut result);
-        // Duplicates are what at-least-once allows: counted, and no fault.
-        let verdict = verification.verdict(u64::MAX);
-        let bridge_cpu_seconds = cpu.map(|cpu| cpu.as_secs_f64());
-        Ok(Outcome { result, verification, verdict, bridge_cpu_seconds, foreign })
+        files.outcome(cpu.map(|cpu| cpu.as_secs_f64()), foreign)
     }
 
     fn values(&self, stage: &Stage, folder: &Path, port: u16, topic: &str) -> Values {
@@ -127,7 +126,7 @@ impl Plan<'_> {
         run: u32,
         mosquitto: Option<&Mosquitto>,
     ) -> Result<Vec<String>> {
-        let mut sampled = vec![format!("kafka=@{}", stage.note_id("kafka", stage.kafka.id())?.display())];
+        let mut sampled = Vec::new();
         let address = match mosquitto {
             Some(mosquitto) => {
                 sampled.push(format!("mosquitto=@{}", stage.note_id("mosquitto", mosquitto.id())?.display()));
@@ -135,16 +134,11 @@ impl Plan<'_> {
             }
             None => ["--listen".to_owned(), format!("127.0.0.1:{port}")],
         };
-        let flag = |name: &str, value: String| [name.to_owned(), value];
-        let flags = [
-            address,
-            flag("--run-id", run.to_string()),
-            flag("--result", files.result.display().to_string()),
-            flag("--ack-log", files.acknowledged.display().to_string()),
-            flag("--pid", format!("@{}", files.bridge_id.display())),
-            flag("--sample-pids", sampled.join(",")),
-        ];
-        Ok(flags.concat())
+        let mut flags = address.to_vec();
+        flags.extend(files.flags(run));
+        flags.extend(["--pid".to_owned(), format!("@{}", files.bridge_id.display())]);
+        flags.extend(sampled_flags(stage, sampled)?);
+        Ok(flags)
     }
 
     /// Starts what floods and what is flooded: whoever plays the broker comes first.
@@ -203,6 +197,12 @@ impl Plan<'_> {
     }
 }
 
+/// Kafka and what else is sampled besides the bridge.
+fn sampled_flags(stage: &Stage, mut others: Vec<String>) -> Result<[String; 2]> {
+    others.push(format!("kafka=@{}", stage.note_id("kafka", stage.kafka.id())?.display()));
+    Ok(["--sample-pids".to_owned(), others.join(",")])
+}
+
 fn perform(deed: Deed, stage: &mut Stage, bridge: &mut Bridge, topic: &str) -> Result<()> {
     match deed {
         Deed::Nothing => {}
@@ -244,6 +244,23 @@ impl Files {
             verification: folder.join("verification.json"),
             bridge_id: folder.join("bridge.pid"),
         }
+    }
+
+    /// What the generator is told of them.
+    fn flags(&self, run: u32) -> [String; 6] {
+        let path = |path: &Path| path.display().to_string();
+        let [run_id, result, acknowledged] = ["--run-id", "--result", "--ack-log"].map(str::to_owned);
+        [run_id, run.to_string(), result, path(&self.result), acknowledged, path(&self.acknowledged)]
+    }
+
+    /// What they say of a run that is over.
+    fn outcome(&self, bridge_cpu_seconds: Option<f64>, foreign: f64) -> Result<Outcome> {
+        let verification: Report = read_json(&self.verification, "report of a verification")?;
+        let mut result: Value = read_json(&self.result, "result of fairlead-loadgen")?;
+        shorten(&mut result);
+        // Duplicates are what at-least-once allows: counted, and no fault.
+        let verdict = verification.verdict(u64::MAX);
+        Ok(Outcome { result, verification, verdict, bridge_cpu_seconds, foreign })
     }
 
     /// Those of an earlier run would be taken for this one's.

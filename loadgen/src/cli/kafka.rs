@@ -5,11 +5,12 @@ use super::load::{Load, tell};
 use super::payload::Payload;
 use super::traffic::Traffic;
 use super::verify::parse_property;
-use super::{Error, Exit, stop_on_signal};
+use super::{Error, Exit, parse_seconds, stop_on_signal};
 use fairlead_loadgen::ais::payload::Format;
 use fairlead_loadgen::produce::{Config, run};
 use fairlead_loadgen::progress::Progress;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,8 +23,11 @@ pub(super) struct Args {
     #[command(flatten)]
     traffic: Traffic,
     /// Messages in all
-    #[arg(long)]
-    messages: u64,
+    #[arg(long, required_unless_present = "seconds")]
+    messages: Option<u64>,
+    /// Send nothing new after this many seconds
+    #[arg(long, value_parser = parse_seconds)]
+    seconds: Option<Duration>,
     /// Records without a key; otherwise it is the MQTT topic
     #[arg(long)]
     no_key: bool,
@@ -42,7 +46,7 @@ impl Args {
         let stop = stop_on_signal()?;
         let result = self.load.result.clone();
         let progress = Arc::new(Progress::default());
-        let bar = Bar::show(&progress, Some(self.messages));
+        let bar = Bar::show(&progress, self.messages);
         let report = run(&self.config(), &progress, &stop)?;
         drop(bar);
         tell(result.as_deref(), &report, report.complete)
@@ -56,6 +60,7 @@ impl Args {
             format: self.payload.format(Format::Json),
             keyed: !self.no_key,
             messages: self.messages,
+            seconds: self.seconds,
             properties: self.set,
             load: self.load.load(),
         }
