@@ -86,8 +86,8 @@ impl<D: Disk> Parked<D> {
             .flat_map(|passage| passage.partitions().map(|((topic, partition), records)| (topic, partition, records)))
     }
 
-    /// Takes the partitions of `from` that are stuck. `moved` gets the ticket of each record.
-    pub fn take_stuck(&mut self, now: Instant, from: &mut Lane, inside: &impl Inside, mut moved: impl FnMut(Ticket)) {
+    /// Takes the partitions of `from` that are stuck. `spool` is its log, where their records end when they are safe here.
+    pub fn take_stuck(&mut self, now: Instant, from: &mut Lane, inside: &impl Inside, spool: &mut Siding<D>) {
         if now < self.look_at || from.waits {
             return;
         }
@@ -98,10 +98,12 @@ impl<D: Disk> Parked<D> {
             if !self.siding.has_segment() {
                 return;
             }
+            // Replay has read its shadows too, and some of them may have been confirmed since.
+            from.let_go(now, topic, partition, |ticket| spool.has_ended(ticket));
             let place = from.give_up(topic, partition, inside);
             let orders = inside.orders(topic, partition);
             let inside = orders.filter_map(|order| inside.record(topic, partition, order));
-            inside.chain(place.records()).for_each(|record| moved(record.ticket));
+            inside.chain(place.records()).for_each(|record| spool.move_away(record.ticket));
             let records = place.len();
             let name = self.name(topic);
             tracing::warn!(

@@ -140,7 +140,7 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         while let Some(done) = jobs.poll() {
             self.parked.handle_done(now, done, movements);
         }
-        self.parked.take_stuck(now, lane, inside, |ticket| self.siding.move_away(ticket));
+        self.parked.take_stuck(now, lane, inside, &mut self.siding);
         self.parked.poll(now, inside, jobs, movements);
         movements.tell(turn);
         let receipts = std::mem::take(&mut movements.receipts);

@@ -235,26 +235,38 @@ impl World {
                 State::Refuses => Verdict::Hold(HoldReason::Unavailable),
                 State::TooLarge => Verdict::Final(DropReason::TooLarge),
             };
-            while let Some(record) = self.kafka[partition].inside.pop_front() {
-                let queue = &mut self.kafka[partition];
-                let order = queue.first;
-                queue.first += 1;
-                if verdict == Verdict::Delivered {
-                    let number = String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
-                    if record.dead().is_some() { self.dead.push(number) } else { queue.written.push(number) }
-                }
-                match self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict }) {
-                    Some(Settlement::Receipt(receipt)) => {
-                        if let Some(receipt) = self.side.end(receipt) {
-                            assert_eq!(receipt.outcome, Outcome::Delivered);
-                            assert!(self.acknowledged.insert(receipt.ticket.position()));
-                        }
-                    }
-                    Some(Settlement::Refused(refused)) => self.dead_letter(refused.0),
-                    None => {}
+            while self.report_next(partition, verdict) {}
+        }
+    }
+
+    /// Kafka confirms the oldest of what is inside of a partition, so many at most.
+    fn confirm(&mut self, partition: u32, count: usize) {
+        for _ in 0..count {
+            self.report_next(partition as usize, Verdict::Delivered);
+        }
+    }
+
+    /// Reports the oldest record inside of a partition. Whether there is one.
+    fn report_next(&mut self, partition: usize, verdict: Verdict) -> bool {
+        let queue = &mut self.kafka[partition];
+        let Some(record) = queue.inside.pop_front() else { return false };
+        let order = queue.first;
+        queue.first += 1;
+        if verdict == Verdict::Delivered {
+            let number = String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
+            if record.dead().is_some() { self.dead.push(number) } else { queue.written.push(number) }
+        }
+        match self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict }) {
+            Some(Settlement::Receipt(receipt)) => {
+                if let Some(receipt) = self.side.end(receipt) {
+                    assert_eq!(receipt.outcome, Outcome::Delivered);
+                    assert!(self.acknowledged.insert(receipt.ticket.position()));
                 }
             }
+            Some(Settlement::Refused(refused)) => self.dead_letter(refused.0),
+            None => {}
         }
+        true
     }
 
     /// What the driver does, with a partition for the dead-letter topic.
@@ -403,6 +415,26 @@ fn of_two_parked_partitions_each_comes_back_by_itself() {
     world.assert_written_once_in_order();
 }
 
+/// Replay has read again what was inside librdkafka, and then Kafka confirms some of that: it has ended, and must not be
+/// parked with the rest, where it would be sent a second time and end a second time.
+#[test]
+fn what_was_confirmed_after_replay_has_read_it_is_not_parked() {
+    let mut world = World::new();
+    world.publish(1, 10);
+    world.kafka[1].state = State::Silent;
+    while !world.lane.topics[0].get(1).is_some_and(|place| place.shadows == 10 && place.held.len() == 10) {
+        world.publish(0, 1);
+        world.turn();
+    }
+    world.confirm(1, 4);
+    while !world.is_parked(1) {
+        world.publish(0, 1);
+        world.turn();
+    }
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
 /// After an outage of the whole of Kafka nobody is stuck, however long it was and whoever confirms first.
 #[test]
 fn the_end_of_an_outage_parks_nothing() {
@@ -422,6 +454,7 @@ enum Operation {
     Publish(u32, u32),
     Pass(u64),
     Turn(u32, State),
+    Confirm(u32, usize),
     Restart,
 }
 
@@ -431,6 +464,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (0..PARTITIONS, 1_u32..40).prop_map(|(partition, count)| Operation::Publish(partition, count)),
         4 => prop_oneof![20_u64..100, Just(300), Just(1_000), Just(3_000)].prop_map(Operation::Pass),
         4 => (0..PARTITIONS, state).prop_map(|(partition, state)| Operation::Turn(partition, state)),
+        2 => (0..PARTITIONS, 1_usize..10).prop_map(|(partition, count)| Operation::Confirm(partition, count)),
         1 => Just(Operation::Restart),
     ]
 }
@@ -444,6 +478,7 @@ proptest! {
                 Operation::Publish(partition, count) => world.publish(partition, count),
                 Operation::Pass(time) => world.pass(Duration::from_millis(time)),
                 Operation::Turn(partition, state) => world.kafka[partition as usize].state = state,
+                Operation::Confirm(partition, count) => world.confirm(partition, count),
                 Operation::Restart => {
                     world.end_and_restart();
                     restarted = true;
