@@ -88,10 +88,13 @@ impl<D: Disk> Parked<D> {
 
     /// Takes the partitions of `from` that are stuck. `spool` is its log, where their records end when they are safe here.
     pub fn take_stuck(&mut self, now: Instant, from: &mut Lane, inside: &impl Inside, spool: &mut Siding<D>) {
-        if now < self.look_at || from.waits {
+        if now < self.look_at {
             return;
         }
         self.look_at = now + super::mode::LOOK;
+        if from.waits {
+            return;
+        }
         while let Some((topic, partition)) = from.poll_stuck(now, self.stuck) {
             // On a full disk it stays where it is: what is there already need not be written again.
             self.used = true;
@@ -173,10 +176,12 @@ impl<D: Disk> Parked<D> {
         }
     }
 
-    /// When to poll again although nothing came; `watched` says that a partition may be stuck.
+    /// When to poll again although nothing came; `watched` says that a partition may be stuck, and `sends` that there is a
+    /// producer for what is due.
     #[must_use]
-    pub fn poll_timeout(&self, watched: bool) -> Option<Instant> {
-        let used = self.used.then(|| self.lane.poll_timeout().into_iter().chain(self.siding.timeout(&self.lane)));
+    pub fn poll_timeout(&self, watched: bool, sends: bool) -> Option<Instant> {
+        let batch = sends.then(|| self.lane.poll_timeout()).flatten();
+        let used = self.used.then(|| batch.into_iter().chain(self.siding.timeout(&self.lane)));
         used.into_iter().flatten().chain(watched.then_some(self.look_at)).min()
     }
 

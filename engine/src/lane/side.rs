@@ -95,7 +95,10 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
 
     /// Takes records of a parked partition from the lane. Returns how many, and what they counted there.
     pub(super) fn take_records(&mut self, now: Instant, ready: Ready<'_>) -> (usize, usize) {
-        self.parked.take_records(now, ready, |ticket| self.siding.move_away(ticket))
+        self.parked.take_records(now, ready, |ticket| {
+            self.siding.move_away(ticket);
+            self.older.iter_mut().take(1).for_each(|(_, siding)| siding.move_away(ticket));
+        })
     }
 
     /// A record has ended: the word goes to the log where it lies. The receipt comes back where it lies in none.
@@ -199,11 +202,12 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         self.older.iter_mut().for_each(|(_, siding)| siding.rewind());
     }
 
-    /// When to poll again although nothing came; `busy` says that the lane has records.
-    pub(super) fn poll_timeout(&self, busy: bool) -> Option<Instant> {
+    /// When to poll again although nothing came; `busy` says that the lane has records, and `sends` that there is a producer
+    /// for what is due.
+    pub(super) fn poll_timeout(&self, busy: bool, sends: bool) -> Option<Instant> {
         let older = self.older.front().and_then(|(_, siding)| siding.poll_timeout());
         let waits = self.look_at.into_iter().chain(older);
-        self.siding.poll_timeout().into_iter().chain(self.parked.poll_timeout(busy)).chain(waits).min()
+        self.siding.poll_timeout().into_iter().chain(self.parked.poll_timeout(busy, sends)).chain(waits).min()
     }
 
     /// Whether nothing here would be lost.

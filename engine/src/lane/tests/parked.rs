@@ -184,6 +184,12 @@ impl World {
 
     /// One turn, as the driver has it.
     fn turn(&mut self) {
+        self.receive();
+        self.send();
+    }
+
+    /// A turn without a producer.
+    fn receive(&mut self) {
         self.now += TICK;
         if self.lane.handle_timeout(self.now).is_some() {
             self.side.rewind();
@@ -201,7 +207,6 @@ impl World {
                 Movement::Gone(..) => unreachable!("nothing is damaged"),
             };
         }
-        self.send();
     }
 
     fn send(&mut self) {
@@ -433,6 +438,30 @@ fn what_was_confirmed_after_replay_has_read_it_is_not_parked() {
     }
     world.settle();
     world.assert_written_once_in_order();
+}
+
+/// What is parked is not known while its topic is not: that may be as long as Kafka is away.
+#[test]
+fn a_lane_that_waits_for_what_is_parked_does_not_spin() {
+    let mut world = a_stuck_partition_is_parked(State::Refuses);
+    world.topics = Arc::default();
+    world.end_and_restart();
+    world.publish(0, 1);
+    (0..100).for_each(|_| world.turn());
+    assert!(!world.side.parked.is_complete());
+    assert!(world.side.poll_timeout(true, true).is_none_or(|at| at > world.now));
+}
+
+/// A producer that failed for good has to give everything back before another takes its place.
+#[test]
+fn what_is_parked_and_due_does_not_spin_while_there_is_no_producer() {
+    let mut world = a_stuck_partition_is_parked(State::Refuses);
+    world.kafka[1].state = State::Well;
+    while !world.side.parked.is_due(world.now) {
+        world.receive();
+    }
+    assert!(world.side.poll_timeout(false, true).is_some_and(|at| at <= world.now));
+    assert!(world.side.poll_timeout(false, false).is_none_or(|at| at > world.now));
 }
 
 /// After an outage of the whole of Kafka nobody is stuck, however long it was and whoever confirms first.
