@@ -51,7 +51,8 @@ impl<D: Disk> Parked<D> {
         let mut lane = Lane::new(settings.kafka.linger, Spooling::Parked, settings.engine.memory);
         lane.drain(clock.0);
         let siding = Siding::new(settings, topics, LogName::Parked, log, clock);
-        let used = siding.backlog() > 0;
+        // The last process may have ended before the cursor said what had.
+        let used = siding.backlog() > 0 || !siding.is_settled();
         Parked { lane, siding, topics: topics.clone(), stuck: settings.kafka.stuck, used, look_at: clock.0 }
     }
 
