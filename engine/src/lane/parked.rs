@@ -121,6 +121,12 @@ impl<D: Disk> Parked<D> {
         }
     }
 
+    /// Whether a record is not safe here yet that came straight from a session: what comes behind it must not be first.
+    pub(super) fn is_behind(&self) -> bool {
+        let fresh = |record: &Record| !record.ticket.is_stored();
+        !self.lane.sweep.is_empty() || self.lane.incoming.iter().any(fresh) || self.siding.unreceipted() > 0
+    }
+
     fn name(&self, topic: TopicId) -> &str {
         self.topics.get(topic).map_or("", |(name, _)| name)
     }
@@ -224,6 +230,11 @@ impl Lane {
     /// Replay has to wait until every parked partition is known.
     pub fn set_waiting(&mut self, waits: bool) {
         self.waits = waits;
+    }
+
+    /// Nothing may be appended until what was parked before it is safe.
+    pub(super) fn set_behind(&mut self, behind: bool) {
+        self.behind = behind;
     }
 
     /// A partition that takes nothing although Kafka confirms others: for `stuck`, or for so long that replay can bring

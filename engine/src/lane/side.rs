@@ -9,7 +9,7 @@ use std::{
 
 use fairlead_spool::disk::Disk;
 
-use super::{Inside, Lane, Parked, Ready, Settlement, Siding, driver::Turn, mode::LOOK, siding::Movements};
+use super::{Inside, Lane, Mode, Parked, Ready, Settlement, Siding, driver::Turn, mode::LOOK, siding::Movements};
 use crate::{
     kafka::{Report, Topics},
     message::{LogName, Receipt, Ticket},
@@ -152,6 +152,7 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         let older = self.generations.current().is_some();
         self.look_at = older.then_some(now + LOOK);
         lane.set_waiting(older || !self.parked.is_complete());
+        lane.set_behind(lane.mode() != Mode::Direct && self.parked.is_behind());
 
         let Desk { jobs, movements } = &mut self.desk;
         while let Some(done) = jobs.poll() {

@@ -464,6 +464,24 @@ fn what_is_parked_and_due_does_not_spin_while_there_is_no_producer() {
     assert!(world.side.poll_timeout(false, false).is_none_or(|at| at > world.now));
 }
 
+/// What came for a parked partition on the straight line is in the log of these; what comes behind it when the lane spills
+/// goes to the spool, and must not be durable alone: after a crash it would be first.
+#[test]
+fn nothing_is_appended_before_what_was_parked_before_it_is_safe() {
+    let mut world = a_stuck_partition_is_parked(State::Silent);
+    world.pass(4 * TICK);
+    world.publish(1, 5);
+    world.send();
+    world.lane.spill(world.now);
+    world.publish(1, 1);
+    world.receive();
+    assert_eq!((world.side.parked.siding().unreceipted(), world.side.siding.backlog()), (5, 0));
+    world.receive();
+    assert_eq!((world.side.parked.siding().unreceipted(), world.side.siding.backlog()), (0, 1));
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
 /// After an outage of the whole of Kafka nobody is stuck, however long it was and whoever confirms first.
 #[test]
 fn the_end_of_an_outage_parks_nothing() {
