@@ -295,7 +295,7 @@ impl Lane {
     }
 
     /// Records of a parked partition were handed over to its lane.
-    pub(super) fn handle_parked(&mut self, count: usize, bytes: usize) {
+    pub(crate) fn handle_parked(&mut self, count: usize, bytes: usize) {
         self.held -= count;
         self.bytes -= bytes;
     }
