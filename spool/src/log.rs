@@ -17,6 +17,7 @@ use crate::{
         segment::{Begun, data_end},
     },
     group::Group,
+    options::RESERVED,
     segment::{Condition, Open, Segment, remember},
     spool::{Ledger, Shared},
 };
@@ -377,7 +378,9 @@ impl<D: Disk> Log<D> {
     pub(crate) fn account(&mut self) {
         let live = self.segments.iter().map(|segment| segment.header.size).sum();
         self.shared.budget.moved(std::mem::replace(&mut self.live, live), live);
-        if self.ready.is_some() && self.shared.budget.has_drained() {
+        // What is reserved for a log is to be had however full the others are: they may wait for what it takes.
+        let reserve = live < RESERVED * self.options().segment;
+        if self.ready.is_some() && (reserve || self.shared.budget.has_drained()) {
             self.full = false;
         }
         *self.ledger.usage.lock().expect("no holder of this lock panics") = self.usage();

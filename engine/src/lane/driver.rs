@@ -265,7 +265,7 @@ impl Driver {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // A failed producer is waited for by its reports, which ring; after them its replacement is tried.
         let lane = if self.fatal { self.replace_at } else { self.lane.poll_timeout() };
-        let side = self.side.as_ref().and_then(|side| side.poll_timeout(!self.lane.is_empty()));
+        let side = self.side.as_ref().and_then(|side| side.poll_timeout(!self.lane.is_empty(), !self.fatal));
         lane.into_iter().chain(side).chain(self.dead_letters.poll_timeout()).min()
     }
 

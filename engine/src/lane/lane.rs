@@ -39,6 +39,8 @@ pub struct Lane {
     pub(super) fenced: bool,
     /// What is put aside is not known yet: replay has to wait.
     pub(super) waits: bool,
+    /// What was put aside is not safe yet: what comes behind it must not be appended before.
+    pub(super) behind: bool,
     /// Partitions whose last shadow was reported.
     pub(super) unshadowed: Vec<(TopicId, u32)>,
     pub(super) held: usize,
@@ -95,6 +97,7 @@ impl Lane {
             sweep: VecDeque::new(),
             fenced: false,
             waits: false,
+            behind: false,
             unshadowed: Vec::new(),
             held: 0,
             in_flight: 0,

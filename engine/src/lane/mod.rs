@@ -35,6 +35,6 @@ pub use parked::Parked;
 pub use partition::{BATCHES, Hold, OVERHEAD, Ready};
 pub use settlement::Settlement;
 pub use siding::Siding;
-#[cfg(test)]
-pub(crate) use siding::{Movements, spooling};
 pub use sweep::Inside;
+#[cfg(test)]
+pub(crate) use {side::Side, siding::spooling};

@@ -51,7 +51,8 @@ impl<D: Disk> Parked<D> {
         let mut lane = Lane::new(settings.kafka.linger, Spooling::Parked, settings.engine.memory);
         lane.drain(clock.0);
         let siding = Siding::new(settings, topics, LogName::Parked, log, clock);
-        let used = siding.backlog() > 0;
+        // The last process may have ended before the cursor said what had.
+        let used = siding.backlog() > 0 || !siding.is_settled();
         Parked { lane, siding, topics: topics.clone(), stuck: settings.kafka.stuck, used, look_at: clock.0 }
     }
 
@@ -86,22 +87,27 @@ impl<D: Disk> Parked<D> {
             .flat_map(|passage| passage.partitions().map(|((topic, partition), records)| (topic, partition, records)))
     }
 
-    /// Takes the partitions of `from` that are stuck. `moved` gets the ticket of each record.
-    pub fn take_stuck(&mut self, now: Instant, from: &mut Lane, inside: &impl Inside, mut moved: impl FnMut(Ticket)) {
-        if now < self.look_at || from.waits {
+    /// Takes the partitions of `from` that are stuck. `spool` is its log, where their records end when they are safe here.
+    pub fn take_stuck(&mut self, now: Instant, from: &mut Lane, inside: &impl Inside, spool: &mut Siding<D>) {
+        if now < self.look_at {
             return;
         }
         self.look_at = now + super::mode::LOOK;
+        if from.waits {
+            return;
+        }
         while let Some((topic, partition)) = from.poll_stuck(now, self.stuck) {
             // On a full disk it stays where it is: what is there already need not be written again.
             self.used = true;
             if !self.siding.has_segment() {
                 return;
             }
+            // Replay has read its shadows too, and some of them may have been confirmed since.
+            from.let_go(now, topic, partition, |ticket| spool.has_ended(ticket));
             let place = from.give_up(topic, partition, inside);
             let orders = inside.orders(topic, partition);
             let inside = orders.filter_map(|order| inside.record(topic, partition, order));
-            inside.chain(place.records()).for_each(|record| moved(record.ticket));
+            inside.chain(place.records()).for_each(|record| spool.move_away(record.ticket));
             let records = place.len();
             let name = self.name(topic);
             tracing::warn!(
@@ -113,6 +119,12 @@ impl<D: Disk> Parked<D> {
             self.siding.begin((topic, partition), records);
             self.lane.adopt(topic, partition, place);
         }
+    }
+
+    /// Whether a record is not safe here yet that came straight from a session: what comes behind it must not be first.
+    pub(super) fn is_behind(&self) -> bool {
+        let fresh = |record: &Record| !record.ticket.is_stored();
+        !self.lane.sweep.is_empty() || self.lane.incoming.iter().any(fresh) || self.siding.unreceipted() > 0
     }
 
     fn name(&self, topic: TopicId) -> &str {
@@ -171,10 +183,12 @@ impl<D: Disk> Parked<D> {
         }
     }
 
-    /// When to poll again although nothing came; `watched` says that a partition may be stuck.
+    /// When to poll again although nothing came; `watched` says that a partition may be stuck, and `sends` that there is a
+    /// producer for what is due.
     #[must_use]
-    pub fn poll_timeout(&self, watched: bool) -> Option<Instant> {
-        let used = self.used.then(|| self.lane.poll_timeout().into_iter().chain(self.siding.timeout(&self.lane)));
+    pub fn poll_timeout(&self, watched: bool, sends: bool) -> Option<Instant> {
+        let batch = sends.then(|| self.lane.poll_timeout()).flatten();
+        let used = self.used.then(|| batch.into_iter().chain(self.siding.timeout(&self.lane)));
         used.into_iter().flatten().chain(watched.then_some(self.look_at)).min()
     }
 
@@ -216,6 +230,11 @@ impl Lane {
     /// Replay has to wait until every parked partition is known.
     pub fn set_waiting(&mut self, waits: bool) {
         self.waits = waits;
+    }
+
+    /// Nothing may be appended until what was parked before it is safe.
+    pub(super) fn set_behind(&mut self, behind: bool) {
+        self.behind = behind;
     }
 
     /// A partition that takes nothing although Kafka confirms others: for `stuck`, or for so long that replay can bring
@@ -276,7 +295,7 @@ impl Lane {
     }
 
     /// Records of a parked partition were handed over to its lane.
-    pub(super) fn handle_parked(&mut self, count: usize, bytes: usize) {
+    pub(crate) fn handle_parked(&mut self, count: usize, bytes: usize) {
         self.held -= count;
         self.bytes -= bytes;
     }

@@ -45,7 +45,10 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Passage {
     places: HashMap<Key, Place>,
-    /// Whether the log was read through once, so that every parked partition is known.
+    /// Whether what could be read of the log was read through once. The last records of an earlier process may have to wait
+    /// for a segment, which is to be had when something before them has ended.
+    opened: bool,
+    /// Whether the whole log was, so that every parked partition is known.
     pub(super) complete: bool,
     /// Whether more dead letters may be made now.
     pub(super) expires: bool,
@@ -54,7 +57,7 @@ pub(super) struct Passage {
 impl Passage {
     /// `complete` says that the log is empty.
     pub(super) fn new(complete: bool) -> Passage {
-        Passage { places: HashMap::new(), complete, expires: true }
+        Passage { places: HashMap::new(), opened: complete, complete, expires: true }
     }
 
     /// Whether the partition is parked.
@@ -83,6 +86,14 @@ impl Passage {
         last
     }
 
+    /// What could be read of the log was read, or `all` of it. Whether replay has to go back to the beginning.
+    pub(super) fn handle_read(&mut self, all: bool) -> bool {
+        if all && !std::mem::replace(&mut self.complete, true) {
+            self.places.retain(|_, place| place.records > 0);
+        }
+        !std::mem::replace(&mut self.opened, true)
+    }
+
     /// The log and the lane are empty: what could not be read any more has ended as well.
     pub(super) fn clear(&mut self) {
         self.places.clear();
@@ -91,8 +102,7 @@ impl Passage {
     /// What to do with a record that was read.
     pub(super) fn step(&mut self, now: Instant, lane: &Lane, key: Key, sequence: u64) -> Step {
         let place = self.places.entry(key).or_default();
-        if !self.complete {
-            place.records += 1;
+        if !self.opened {
             return Step::Pass;
         }
         if sequence < place.next {

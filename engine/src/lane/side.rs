@@ -9,7 +9,7 @@ use std::{
 
 use fairlead_spool::disk::Disk;
 
-use super::{Inside, Lane, Parked, Ready, Settlement, Siding, driver::Turn, mode::LOOK, siding::Movements};
+use super::{Inside, Lane, Mode, Parked, Ready, Settlement, Siding, driver::Turn, mode::LOOK, siding::Movements};
 use crate::{
     kafka::{Report, Topics},
     message::{LogName, Receipt, Ticket},
@@ -35,14 +35,14 @@ impl Movements {
 
 /// One shard's spool and parked partitions.
 #[derive(Debug)]
-pub(super) struct Side<D: Disk, J> {
+pub(crate) struct Side<D: Disk, J> {
     // Those who run the jobs before the logs, because their end waits for what is under way.
     desk: Desk<J>,
     parked_desk: Desk<J>,
     /// Where there is an older log.
     older_desk: Option<Desk<J>>,
-    pub(super) siding: Siding<D>,
-    pub(super) parked: Parked<D>,
+    pub(crate) siding: Siding<D>,
+    pub(crate) parked: Parked<D>,
     /// Logs of older generations, with their number.
     older: VecDeque<(usize, Siding<D>)>,
     generations: Arc<Generations>,
@@ -52,7 +52,7 @@ pub(super) struct Side<D: Disk, J> {
 
 impl<D: Disk, J: Jobs<D>> Side<D, J> {
     /// The logs of one shard, just opened, and who runs their jobs; `clock` is this moment by both clocks.
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: &Settings,
         topics: &Arc<Topics>,
         logs: Logs<D>,
@@ -77,7 +77,7 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
     }
 
     /// Records in the logs that wait for Kafka. One that is on its way from one log to the other counts once.
-    pub(super) fn backlog(&self) -> u64 {
+    pub(crate) fn backlog(&self) -> u64 {
         let older: u64 = self.older.iter().map(|(_, siding)| siding.backlog()).sum();
         older + self.siding.backlog() + self.parked.siding().backlog()
             - self.parked.siding().arriving()
@@ -85,7 +85,7 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
     }
 
     /// Takes a delivery report for the lane or for a parked partition.
-    pub(super) fn handle_report(&mut self, now: Instant, lane: &mut Lane, report: Report) -> Option<Settlement> {
+    pub(crate) fn handle_report(&mut self, now: Instant, lane: &mut Lane, report: Report) -> Option<Settlement> {
         if self.parked.contains(report.record.topic, report.record.partition) {
             self.parked.handle_report(now, report)
         } else {
@@ -94,12 +94,15 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
     }
 
     /// Takes records of a parked partition from the lane. Returns how many, and what they counted there.
-    pub(super) fn take_records(&mut self, now: Instant, ready: Ready<'_>) -> (usize, usize) {
-        self.parked.take_records(now, ready, |ticket| self.siding.move_away(ticket))
+    pub(crate) fn take_records(&mut self, now: Instant, ready: Ready<'_>) -> (usize, usize) {
+        self.parked.take_records(now, ready, |ticket| {
+            self.siding.move_away(ticket);
+            self.older.iter_mut().take(1).for_each(|(_, siding)| siding.move_away(ticket));
+        })
     }
 
     /// A record has ended: the word goes to the log where it lies. The receipt comes back where it lies in none.
-    pub(super) fn end(&mut self, receipt: Receipt) -> Option<Receipt> {
+    pub(crate) fn end(&mut self, receipt: Receipt) -> Option<Receipt> {
         if let Some(sequence) = receipt.ticket.sequence(LogName::Spool) {
             self.siding.handle_ended(sequence, receipt, &mut self.desk.movements);
         } else if let Some(sequence) = receipt.ticket.sequence(LogName::Parked) {
@@ -115,20 +118,20 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
     }
 
     /// Whether a record lies in a log and has ended there.
-    pub(super) fn has_ended(&self, ticket: Ticket) -> bool {
+    pub(crate) fn has_ended(&self, ticket: Ticket) -> bool {
         let older = self.older.front().is_some_and(|(_, siding)| siding.has_ended(ticket));
         older || self.siding.has_ended(ticket) || self.parked.siding().has_ended(ticket)
     }
 
     /// A record goes elsewhere: replay passes it over, and it ends when it is safe there.
-    pub(super) fn move_away(&mut self, ticket: Ticket) {
+    pub(crate) fn move_away(&mut self, ticket: Ticket) {
         self.siding.move_away(ticket);
         self.parked.move_away(ticket);
         self.older.iter_mut().take(1).for_each(|(_, siding)| siding.move_away(ticket));
     }
 
     /// One turn. What `deliver` gets goes to sessions.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         now: Instant,
         lane: &mut Lane,
@@ -140,7 +143,7 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         while let Some(done) = jobs.poll() {
             self.parked.handle_done(now, done, movements);
         }
-        self.parked.take_stuck(now, lane, inside, |ticket| self.siding.move_away(ticket));
+        self.parked.take_stuck(now, lane, inside, &mut self.siding);
         self.parked.poll(now, inside, jobs, movements);
         movements.tell(turn);
         let receipts = std::mem::take(&mut movements.receipts);
@@ -149,6 +152,7 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         let older = self.generations.current().is_some();
         self.look_at = older.then_some(now + LOOK);
         lane.set_waiting(older || !self.parked.is_complete());
+        lane.set_behind(lane.mode() != Mode::Direct && self.parked.is_behind());
 
         let Desk { jobs, movements } = &mut self.desk;
         while let Some(done) = jobs.poll() {
@@ -194,39 +198,40 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
     }
 
     /// Replay begins again at the oldest record that has not ended.
-    pub(super) fn rewind(&mut self) {
+    pub(crate) fn rewind(&mut self) {
         self.siding.rewind();
         self.older.iter_mut().for_each(|(_, siding)| siding.rewind());
     }
 
-    /// When to poll again although nothing came; `busy` says that the lane has records.
-    pub(super) fn poll_timeout(&self, busy: bool) -> Option<Instant> {
+    /// When to poll again although nothing came; `busy` says that the lane has records, and `sends` that there is a producer
+    /// for what is due.
+    pub(crate) fn poll_timeout(&self, busy: bool, sends: bool) -> Option<Instant> {
         let older = self.older.front().and_then(|(_, siding)| siding.poll_timeout());
         let waits = self.look_at.into_iter().chain(older);
-        self.siding.poll_timeout().into_iter().chain(self.parked.poll_timeout(busy)).chain(waits).min()
+        self.siding.poll_timeout().into_iter().chain(self.parked.poll_timeout(busy, sends)).chain(waits).min()
     }
 
     /// Whether nothing here would be lost.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let older = self.older.front().is_none_or(|(_, siding)| siding.is_settled());
         older && self.siding.is_settled() && self.parked.is_settled()
     }
 
     /// Records whose sessions wait for a receipt.
-    pub(super) fn unreceipted(&self) -> usize {
+    pub(crate) fn unreceipted(&self) -> usize {
         let waiting = self.parked.lane().records().filter(|record| !record.ticket.is_stored());
         self.siding.unreceipted() + self.parked.siding().unreceipted() + waiting.count()
     }
 
     /// The process ends: what lies here stays.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.siding.stop();
         self.parked.stop();
         self.older.iter_mut().for_each(|(_, siding)| siding.stop());
     }
 
     /// Brings the clock of the records up to date.
-    pub(super) fn set_clock(&mut self, now: Instant, wall: SystemTime) {
+    pub(crate) fn set_clock(&mut self, now: Instant, wall: SystemTime) {
         self.siding.set_clock(now, wall);
         self.parked.set_clock(now, wall);
         self.older.iter_mut().for_each(|(_, siding)| siding.set_clock(now, wall));

@@ -250,7 +250,7 @@ impl<D: Disk> Siding<D> {
         jobs: &mut impl Jobs<D>,
         moves: &mut Movements,
     ) {
-        if self.log != LogName::Older {
+        if self.log != LogName::Older && !lane.behind {
             self.append(now, lane, inside);
         }
         while let Some(receipt) = self.store.poll_receipt() {

@@ -10,7 +10,7 @@ use std::{
     hash::{Hash as _, Hasher as _},
 };
 
-use super::{context::Context, plan::Plan};
+use super::{context::Context, line::Line, plan::Plan};
 use crate::message::{Qos, Record};
 
 /// A message as it was published.
@@ -52,7 +52,9 @@ struct Topic {
 /// The messages that lie in the spool at a start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spooled {
+    /// Those of parked partitions first.
     pub(super) messages: Vec<u32>,
+    pub(super) parked: usize,
     /// Nothing is there that could not be read.
     pub(super) complete: bool,
 }
@@ -67,6 +69,7 @@ pub(super) struct Sums {
     pub(super) faults: u64,
     pub(super) crashes: u64,
     pub(super) spills: u64,
+    pub(super) parkings: u64,
     pub(super) recovered: u64,
 }
 
@@ -237,15 +240,24 @@ impl Checker {
         }
     }
 
-    /// A stop leaves one cursor for all partitions: behind the oldest record in the spool of which the process did not
+    /// A stop leaves one cursor for all partitions of a log: behind the oldest record in the spool of which the process did not
     /// know that it is in Kafka, what it knew of comes again. Of a message that may come twice the spool may hold the
-    /// second copy, of which it knew nothing.
+    /// second copy, of which it knew nothing. And what was parked may lie behind the cursor of the spool, too.
     pub(super) fn allow_ahead(&mut self, spooled: &Spooled, life: u32) {
+        let (parked, rest) = spooled.messages.split_at(spooled.parked);
         let known = |message: &Message| message.confirmed == life && message.allowed == 1;
-        let oldest = spooled.messages.iter().position(|id| !known(&self.messages[*id as usize]));
-        for id in &spooled.messages[oldest.unwrap_or(spooled.messages.len())..] {
-            let message = &mut self.messages[*id as usize];
+        let ahead = [parked, rest].map(|log| {
+            let oldest = log.iter().position(|id| !known(&self.messages[*id as usize]));
+            &log[oldest.unwrap_or(log.len())..]
+        });
+        for id in ahead.concat() {
+            let message = &mut self.messages[id as usize];
             message.allowed += u32::from(message.confirmed == life);
+        }
+        let parked: HashSet<u32> = parked.iter().copied().collect();
+        for id in rest.iter().filter(|id| parked.contains(id)) {
+            let message = &mut self.messages[*id as usize];
+            message.allowed += u32::from(message.confirmed != life);
         }
         // The last group may wait for a segment: it is in the spool, and cannot be read yet.
         let read: HashSet<u32> = spooled.messages.iter().copied().collect();
@@ -296,6 +308,12 @@ fn payload(id: u32, filling: usize) -> Vec<u8> {
 }
 
 impl Sums {
+    /// What a process did.
+    pub(super) fn count(&mut self, line: &Line) {
+        self.spills += line.spills;
+        self.parkings += line.parkings;
+    }
+
     pub(super) fn add(&mut self, other: &Sums) {
         self.worlds += other.worlds;
         self.messages += other.messages;
@@ -304,6 +322,7 @@ impl Sums {
         self.faults += other.faults;
         self.crashes += other.crashes;
         self.spills += other.spills;
+        self.parkings += other.parkings;
         self.recovered += other.recovered;
     }
 }

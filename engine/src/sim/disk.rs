@@ -1,16 +1,16 @@
-//! The disk of the process, and whoever runs the log's jobs: one commit, one piece of upkeep and one read at a time, each
-//! after a while.
+//! The disk of the process, and whoever runs the jobs of its logs: of each log one commit, one piece of upkeep and one read
+//! at a time, each after a while.
 
-use std::collections::VecDeque;
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, sync::Arc};
 
-use fairlead_spool::{Commit, Name, Options, Read, Spool, Upkeep, disk::Memory};
+use fairlead_spool::{Commit, Name, OpenError, Options, Read, Spool, Upkeep, disk::Memory};
 
 use super::{
     checker::{Spooled, identify},
     context::{Context, Event},
     plan::Bug,
 };
-use crate::spool::{Done, Jobs, Synced};
+use crate::spool::{Done, Generations, Jobs, Logs, Older, Synced};
 
 /// A job, or what came of it.
 #[derive(Debug)]
@@ -24,11 +24,64 @@ enum Job {
 /// The jobs under way, each at the place of its kind.
 #[derive(Debug, Default)]
 pub(super) struct Runner {
-    jobs: [Option<Job>; 3],
+    jobs: [Option<Job>; KINDS],
     /// Kinds of jobs that were started and have no event yet.
     started: Vec<usize>,
     /// What came of jobs and was not taken yet.
-    pub(super) done: VecDeque<Done<Memory>>,
+    done: VecDeque<Done<Memory>>,
+}
+
+/// Whoever runs the jobs of one log: the log asks, and the world does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Desk(Rc<RefCell<Runner>>);
+
+/// The desks of a process: one for each of [`LOGS`]. Their jobs are numbered together.
+#[derive(Debug, Default)]
+pub(super) struct Desks([Desk; LOGS.len()]);
+
+/// The logs of a process, in the order in which their records go to Kafka: nothing may overtake what is parked.
+const LOGS: [Name; 2] = [Name::Parked(0), Name::Shard(0)];
+/// Kinds of jobs.
+const KINDS: usize = 3;
+
+impl Desks {
+    /// Those of the spool and of the parked partitions.
+    pub(super) fn of_logs(&self) -> (Desk, Desk) {
+        let [parked, spool] = &self.0;
+        (spool.clone(), parked.clone())
+    }
+
+    /// Jobs that were started will be run.
+    pub(super) fn schedule(&self, cx: &mut Context, life: u32, latency: u64) {
+        for (log, desk) in self.0.iter().enumerate() {
+            for kind in desk.0.borrow_mut().started.drain(..) {
+                let pause = cx.micros(latency / 2, latency * 2);
+                cx.after(pause, Event::Run { life, job: log * KINDS + kind });
+            }
+        }
+    }
+
+    /// Runs a job; its result comes later.
+    pub(super) fn run(&self, cx: &mut Context, life: u32, job: usize) {
+        self.0[job / KINDS].0.borrow_mut().run(cx, job % KINDS);
+        let pause = cx.micros(1, 100);
+        cx.after(pause, Event::Done { life, job });
+    }
+
+    /// The result of a job comes back.
+    pub(super) fn finish(&self, job: usize) {
+        self.0[job / KINDS].0.borrow_mut().finish(job % KINDS);
+    }
+
+    /// The process ends and waits for its jobs.
+    pub(super) fn finish_all(&self) {
+        self.0.iter().for_each(|desk| desk.0.borrow_mut().finish_all());
+    }
+
+    /// The process dies: a job that was not run yet may be in the middle.
+    pub(super) fn interrupt(&self, cx: &mut Context, disk: &Memory) {
+        self.0.iter().for_each(|desk| desk.0.borrow_mut().interrupt(cx, disk));
+    }
 }
 
 impl Runner {
@@ -37,16 +90,7 @@ impl Runner {
         self.started.push(kind);
     }
 
-    /// Jobs that were started will be run.
-    pub(super) fn schedule(&mut self, cx: &mut Context, life: u32, latency: u64) {
-        for job in self.started.drain(..) {
-            let pause = cx.micros(latency / 2, latency * 2);
-            cx.after(pause, Event::Run { life, job });
-        }
-    }
-
-    /// Runs a job; its result comes later.
-    pub(super) fn run(&mut self, cx: &mut Context, life: u32, kind: usize) {
+    fn run(&mut self, cx: &mut Context, kind: usize) {
         let done = match self.jobs[kind].take() {
             Some(Job::Commit(commit)) => Done::Commit(commit.run(), Synced::default()),
             Some(Job::Upkeep(upkeep)) => Done::Upkeep(upkeep.run()),
@@ -57,20 +101,16 @@ impl Runner {
             cx.tell(|| format!("disk: commit {}", if committed.is_ok() { "synced" } else { "failed" }));
         }
         self.jobs[kind] = Some(Job::Done(done));
-        let pause = cx.micros(1, 100);
-        cx.after(pause, Event::Done { life, job: kind });
     }
 
-    /// What came of a job.
-    pub(super) fn take(&mut self, kind: usize) -> Done<Memory> {
+    fn finish(&mut self, kind: usize) {
         match self.jobs[kind].take() {
-            Some(Job::Done(done)) => done,
+            Some(Job::Done(done)) => self.done.push_back(done),
             _ => unreachable!("a result comes back once"),
         }
     }
 
-    /// The process ends and waits for its jobs.
-    pub(super) fn finish(&mut self) {
+    fn finish_all(&mut self) {
         for job in self.jobs.iter_mut().filter_map(Option::take) {
             match job {
                 Job::Commit(commit) => drop(commit.run()),
@@ -80,8 +120,7 @@ impl Runner {
         }
     }
 
-    /// The process dies: a job that was not run yet may be in the middle.
-    pub(super) fn interrupt(&mut self, cx: &mut Context, disk: &Memory) {
+    fn interrupt(&mut self, cx: &mut Context, disk: &Memory) {
         for job in &mut self.jobs {
             if cx.chance(0.5) {
                 continue;
@@ -96,21 +135,21 @@ impl Runner {
     }
 }
 
-impl Jobs<Memory> for Runner {
+impl Jobs<Memory> for Desk {
     fn commit(&mut self, commit: Commit<Memory>) {
-        self.start(0, Job::Commit(commit));
+        self.0.borrow_mut().start(0, Job::Commit(commit));
     }
 
     fn upkeep(&mut self, upkeep: Upkeep<Memory>) {
-        self.start(1, Job::Upkeep(upkeep));
+        self.0.borrow_mut().start(1, Job::Upkeep(upkeep));
     }
 
     fn read(&mut self, read: Read<Memory>) {
-        self.start(2, Job::Read(read));
+        self.0.borrow_mut().start(2, Job::Read(read));
     }
 
     fn poll(&mut self) -> Option<Done<Memory>> {
-        self.done.pop_front()
+        self.0.borrow_mut().done.pop_front()
     }
 }
 
@@ -123,11 +162,29 @@ pub(super) fn new(bug: Option<Bug>) -> Memory {
     disk
 }
 
-/// What a process would find in the spool, read from a copy of the disk; `None` if it is damaged.
+/// Opens the logs of a process; an error where one cannot be read.
+pub(super) fn open(disk: &Memory, options: Options) -> Result<Logs<Memory>, String> {
+    let open = || {
+        let (spool, _) = Spool::open(disk.clone(), FOLDER, options)?;
+        let [parked, spool] = [spool.log(LOGS[0])?, spool.log(LOGS[1])?];
+        let older = Older { logs: VecDeque::new(), generations: Arc::new(Generations::new([])) };
+        Ok(Logs { spool, parked, older })
+    };
+    open().map_err(|error: OpenError| error.to_string())
+}
+
+/// What a process would find in its logs, read from a copy of the disk; `None` if one is damaged.
 pub(super) fn spooled(disk: &Memory, options: Options) -> Option<Spooled> {
-    let now = crate::shard::clock::now();
     let (spool, _) = Spool::open(disk.kill(), FOLDER, options).ok()?;
-    let (mut log, recovery) = spool.log(Name::Shard(0)).ok()?;
+    let (parked, parked_complete) = messages(&spool, LOGS[0])?;
+    let (spooled, complete) = messages(&spool, LOGS[1])?;
+    Some(Spooled { parked: parked.len(), messages: [parked, spooled].concat(), complete: complete && parked_complete })
+}
+
+/// The messages in a log, and whether these are all.
+fn messages(spool: &Spool<Memory>, log: Name) -> Option<(Vec<u32>, bool)> {
+    let now = crate::shard::clock::now();
+    let (mut log, recovery) = spool.log(log).ok()?;
     if !recovery.gaps.is_empty() {
         return None;
     }
@@ -146,8 +203,8 @@ pub(super) fn spooled(disk: &Memory, options: Options) -> Option<Spooled> {
         messages.extend(payloads.filter_map(|payload| identify(&batch.buffer[payload])));
         position = batch.next;
     }
-    Some(Spooled { messages, complete: log.synced() == log.appended() })
+    Some((messages, log.synced() == log.appended()))
 }
 
 /// Where the spool lies.
-pub(super) const FOLDER: &str = "/spool";
+const FOLDER: &str = "/spool";

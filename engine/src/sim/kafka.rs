@@ -17,7 +17,7 @@ use super::{
 use crate::{
     kafka::{HoldReason, Report, Verdict},
     lane::Inside,
-    message::{DropReason, Record, Ticket, TopicId},
+    message::{DropReason, LogName, Record, Ticket, TopicId},
 };
 
 /// How Kafka is.
@@ -26,6 +26,8 @@ pub(super) struct Cluster {
     /// How many faults keep all of it silent, and each partition.
     pub(super) frozen: u32,
     pub(super) blocked: Vec<u32>,
+    /// How many faults make a partition slow.
+    pub(super) slow: Vec<u32>,
     /// Why a partition refuses, and how many faults make it.
     pub(super) refusing: Vec<(u32, Option<HoldReason>)>,
     pub(super) full: u32,
@@ -38,11 +40,22 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new(partitions: u32, latency: u64) -> Cluster {
         let partitions = partitions as usize;
-        Cluster { blocked: vec![0; partitions], refusing: vec![(0, None); partitions], latency, ..Cluster::default() }
+        Cluster {
+            blocked: vec![0; partitions],
+            slow: vec![0; partitions],
+            refusing: vec![(0, None); partitions],
+            latency,
+            ..Cluster::default()
+        }
     }
 
     fn is_silent(&self, partition: usize) -> bool {
         self.frozen > 0 || self.blocked[partition] > 0
+    }
+
+    /// Time of a request to a partition, microseconds.
+    fn latency(&self, partition: usize) -> u64 {
+        if self.slow[partition] > 0 { self.latency * SLOW } else { self.latency }
     }
 
     fn takes(&self, record: &Record) -> bool {
@@ -68,6 +81,7 @@ impl Cluster {
     pub(super) fn heal(&mut self) {
         (self.frozen, self.full) = (0, 0);
         self.blocked.fill(0);
+        self.slow.fill(0);
         self.refusing.fill((0, None));
     }
 }
@@ -145,7 +159,8 @@ impl Producer {
             return;
         }
         place.scheduled = true;
-        let pause = cx.micros(cluster.latency / 2, cluster.latency * 2);
+        let latency = cluster.latency(partition);
+        let pause = cx.micros(latency / 2, latency * 2);
         cx.after(pause, Event::Serve { producer: self.id, partition });
     }
 
@@ -241,7 +256,7 @@ impl Producer {
         for (partition, place) in self.places.iter().enumerate() {
             let inside =
                 (place.first..).zip(&place.records).filter_map(|(order, record)| Some((order, record.as_ref()?)));
-            for (order, record) in inside.filter(|(_, record)| record.ticket.is_stored()) {
+            for (order, record) in inside.filter(|(_, record)| record.ticket.sequence(LogName::Spool).is_some()) {
                 if self.forgotten.insert((partition as u32, order)) {
                     shadows.push((order, record.clone()));
                 }
@@ -312,6 +327,9 @@ impl Inside for Producer {
         }
     }
 }
+
+/// How many times as long a slow partition takes.
+const SLOW: u64 = 100;
 
 /// Pause before a failed producer's successor is there.
 pub(super) const REPLACEMENT: Duration = Duration::from_millis(5);

@@ -1,4 +1,4 @@
-//! The lane with its producer and its spool: what `lane::Driver` is, in the model. It decides nothing.
+//! The lane with its producer and what is beside it: what `lane::Driver` is, in the model. It decides nothing.
 
 use std::{
     collections::HashSet,
@@ -6,25 +6,25 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use fairlead_spool::{Log, Recovery, disk::Memory};
+use fairlead_spool::{Usage, disk::Memory};
 
 use super::{
     checker::Checker,
     context::Context,
-    disk::Runner,
+    disk::{Desk, Desks},
     kafka::{Cluster, Producer, REPLACEMENT},
     plan::{Bug, Plan},
     slot::Outside,
 };
 use crate::{
     kafka::{Directory, HoldReason, Report, Topics, Verdict},
-    lane::{Lane, Mode, Movements, Settlement, Siding, spooling},
+    lane::{Lane, Mode, Ready, Settlement, Side, Turn, spooling},
     message::{LogName, Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
     metrics::{Layout, Ledger, Metrics},
     route::partition::partition,
     settings::{Ack, Owner, Settings},
     shard::Tally,
-    spool::Jobs,
+    spool::Logs,
 };
 
 /// The Kafka topic.
@@ -33,11 +33,11 @@ pub(super) const TOPIC: &str = "sim";
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) lane: Lane,
-    pub(super) siding: Option<Siding<Memory>>,
+    side: Option<Side<Memory, Desk>>,
     pub(super) producer: Producer,
-    pub(super) runner: Runner,
-    movements: Movements,
-    receipts: Vec<Receipt>,
+    pub(super) desks: Desks,
+    /// What came of the turn so far.
+    came: Turn,
     topics: Arc<Topics>,
     directory: Directory,
     tally: Tally,
@@ -51,6 +51,7 @@ pub(super) struct Line {
     /// What has ended too early, for [`Bug::CursorAhead`].
     ahead: HashSet<u64>,
     pub(super) spills: u64,
+    pub(super) parkings: u64,
 }
 
 impl Line {
@@ -58,23 +59,24 @@ impl Line {
         cx: &Context,
         plan: &Plan,
         settings: &Settings,
-        log: Option<(Log<Memory>, Recovery)>,
+        logs: Option<Logs<Memory>>,
         producer: Producer,
     ) -> Line {
         let topics = Arc::new(Topics::default());
         let clock = (cx.instant(), UNIX_EPOCH + Duration::from_secs(1_700_000_000) + cx.now);
         let mut lane = Lane::new(settings.kafka.linger, spooling(plan.ack), settings.engine.memory);
-        let siding = log.map(|log| Siding::new(settings, &topics, LogName::Spool, log, clock));
-        if siding.as_ref().is_some_and(|siding| siding.backlog() > 0) {
+        let desks = Desks::default();
+        let (spool, parked) = desks.of_logs();
+        let side = logs.map(|logs| Side::new(settings, &topics, logs, (spool, parked, None), clock));
+        if side.as_ref().is_some_and(|side| side.backlog() > 0) {
             lane.drain(clock.0);
         }
         Line {
             lane,
-            siding,
+            side,
             producer,
-            runner: Runner::default(),
-            movements: Movements::default(),
-            receipts: Vec::new(),
+            desks,
+            came: Turn::default(),
             directory: Directory::new(topics.clone(), plan.ack.spools()),
             topics,
             tally: Tally::new(1),
@@ -86,6 +88,7 @@ impl Line {
             bug: plan.bug,
             ahead: HashSet::new(),
             spills: 0,
+            parkings: 0,
         }
     }
 
@@ -132,12 +135,12 @@ impl Line {
 
     /// When it wants a turn although nothing came.
     pub(super) fn poll_timeout(&self, cx: &Context) -> Option<Duration> {
-        let siding = self.siding.as_ref().and_then(Siding::poll_timeout).map(|at| cx.since_origin(at));
+        let side = self.side.as_ref().and_then(|side| side.poll_timeout(!self.lane.is_empty(), self.fatal.is_none()));
         let lane = match self.fatal {
             Some(at) => Some(at).filter(|_| self.producer.in_flight() == 0),
             None => self.lane.poll_timeout().map(|at| cx.since_origin(at)),
         };
-        lane.into_iter().chain(siding).min()
+        lane.into_iter().chain(side.map(|at| cx.since_origin(at))).min()
     }
 
     /// One turn: reports, results of jobs, what is due. Returns the receipts for the sessions.
@@ -149,24 +152,25 @@ impl Line {
         while let Some(report) = self.producer.poll(out.checker, out.life) {
             self.report(now, report);
         }
-        self.poll_siding(now);
+        self.poll_side(cx);
         if self.fatal.is_some_and(|at| cx.now >= at) && self.producer.in_flight() == 0 {
             self.fatal = None;
             self.producer = Producer::new(self.producer.id() + 1, self.partitions);
             cx.tell(|| "kafka: a new producer".to_owned());
         }
         self.flush(cx, out.cluster);
-        for receipt in &self.receipts {
+        let came = std::mem::take(&mut self.came);
+        for receipt in &came.receipts {
             self.tally.settled(receipt.route, receipt.outcome);
         }
-        self.movements.ledger.drain(..).for_each(|(route, movement)| self.tally.moved(route, movement));
-        std::mem::take(&mut self.receipts)
+        came.ledger.into_iter().for_each(|(route, movement)| self.tally.moved(route, movement));
+        came.receipts
     }
 
     fn changed(&mut self, cx: &mut Context, mode: Mode) {
         cx.tell(|| format!("lane: {}", label(mode)));
-        if let Some(siding) = &mut self.siding {
-            siding.rewind();
+        if let Some(side) = &mut self.side {
+            side.rewind();
         }
         match mode {
             Mode::Spilling { .. } => self.spills += 1,
@@ -178,8 +182,8 @@ impl Line {
     /// The shard comes to its end: what lies in the spool stays there.
     pub(super) fn stop(&mut self) {
         self.lane.stop();
-        if let Some(siding) = &mut self.siding {
-            siding.stop();
+        if let Some(side) = &mut self.side {
+            side.stop();
         }
     }
 
@@ -187,7 +191,7 @@ impl Line {
     fn forget_shadows(&mut self, cx: &Context) {
         for (order, record) in self.producer.shadows() {
             let verdict = Verdict::Hold(HoldReason::Unavailable);
-            let _ = self.lane.handle_report(cx.instant(), Report { record, order, verdict });
+            let _ = self.settle(cx.instant(), Report { record, order, verdict });
         }
     }
 
@@ -196,7 +200,7 @@ impl Line {
             return;
         }
         let spilling = matches!(self.lane.mode(), Mode::Spilling { .. });
-        let receipt = match self.lane.handle_report(now, report) {
+        let receipt = match self.settle(now, report) {
             None => return,
             Some(Settlement::Receipt(receipt)) => receipt,
             // Without a place for dead letters it is dropped.
@@ -205,44 +209,83 @@ impl Line {
                 Receipt { ticket, route, outcome: Outcome::Dropped(reason) }
             }
         };
-        match (receipt.ticket.sequence(LogName::Spool), &mut self.siding) {
-            (Some(sequence), _) if self.ahead.contains(&sequence) => {}
-            (Some(_), _) if self.bug == Some(Bug::ShadowTwice) && spilling => {}
-            (Some(sequence), Some(siding)) => siding.handle_ended(sequence, receipt, &mut self.movements),
-            _ => self.receipts.push(receipt),
+        match receipt.ticket.sequence(LogName::Spool) {
+            Some(sequence) if self.ahead.contains(&sequence) => {}
+            Some(_) if self.bug == Some(Bug::ShadowTwice) && spilling => {}
+            _ => self.end(receipt),
         }
     }
 
-    fn poll_siding(&mut self, now: Instant) {
-        let Some(siding) = &mut self.siding else { return };
-        while let Some(done) = self.runner.poll() {
-            siding.handle_done(now, done, &mut self.movements);
+    fn settle(&mut self, now: Instant, report: Report) -> Option<Settlement> {
+        match &mut self.side {
+            Some(side) => side.handle_report(now, &mut self.lane, report),
+            None => self.lane.handle_report(now, report),
         }
-        siding.poll(now, &mut self.lane, &mut self.producer, &mut self.runner, &mut self.movements);
-        self.receipts.append(&mut self.movements.receipts);
     }
 
-    /// Hands the batch over if it is due.
+    fn end(&mut self, receipt: Receipt) {
+        let left = match &mut self.side {
+            Some(side) => side.end(receipt),
+            None => Some(receipt),
+        };
+        self.came.receipts.extend(left);
+    }
+
+    fn poll_side(&mut self, cx: &mut Context) {
+        let Some(side) = &mut self.side else { return };
+        let before = side.parked.partitions().count();
+        let deliver = |receipt, receipts: &mut Vec<Receipt>| receipts.push(receipt);
+        side.poll(cx.instant(), &mut self.lane, &mut self.producer, &mut self.came, deliver);
+        let mut parked: Vec<_> = side.parked.partitions().map(|(_, partition, records)| (partition, records)).collect();
+        parked.sort_unstable();
+        if parked.len() > before {
+            self.parkings += 1;
+            cx.tell(|| format!("lane: parks, now {parked:?}"));
+        }
+    }
+
+    /// Hands the batches over that are due.
     pub(super) fn flush(&mut self, cx: &mut Context, cluster: &Cluster) {
         let now = cx.instant();
-        if !self.lane.is_due(now) || self.fatal.is_some() {
-            return;
+        if self.lane.is_due(now) && self.fatal.is_none() {
+            self.send(cx, cluster);
         }
-        let mut refused = Vec::new();
+        if self.side.as_ref().is_some_and(|side| side.parked.is_due(now)) && self.fatal.is_none() {
+            self.send_parked(cx, cluster);
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context, cluster: &Cluster) {
+        let (now, mut refused, mut ahead) = (cx.instant(), Vec::new(), Vec::new());
         while let Some(ready) = self.lane.poll_ready(now) {
-            let (topic, partition, before) = (ready.topic, ready.partition, ready.records.len());
-            if let (Some(Bug::CursorAhead), Some(siding)) = (self.bug, &mut self.siding) {
+            let (topic, partition) = (ready.topic, ready.partition);
+            if let Some(side) = self.side.as_mut().filter(|side| side.parked.contains(topic, partition)) {
+                let (count, bytes) = side.take_records(now, ready);
+                self.lane.handle_parked(count, bytes);
+                continue;
+            }
+            if self.bug == Some(Bug::CursorAhead) {
                 let taken = ready.records.iter().take(ready.most);
                 let spooled = taken.filter_map(|record| Some((record, record.ticket.sequence(LogName::Spool)?)));
-                for (record, sequence) in spooled.filter(|(_, sequence)| self.ahead.insert(*sequence)) {
+                for (record, _) in spooled.filter(|(_, sequence)| self.ahead.insert(*sequence)) {
                     let (ticket, route, outcome) = (record.ticket, record.route, Outcome::Delivered);
-                    siding.handle_ended(sequence, Receipt { ticket, route, outcome }, &mut self.movements);
+                    ahead.push(Receipt { ticket, route, outcome });
                 }
             }
-            refused.extend(self.producer.produce(cx, cluster, partition as usize, ready.records, ready.most));
-            let count = before - ready.records.len();
-            cx.tell(|| format!("lane: hands {count} records of partition {partition} over"));
+            let count = hand_over(cx, cluster, &mut self.producer, ready, &mut refused);
             self.lane.handle_produced(now, topic, partition, count);
+        }
+        ahead.into_iter().for_each(|receipt| self.end(receipt));
+        refused.into_iter().for_each(|report| self.report(now, report));
+    }
+
+    fn send_parked(&mut self, cx: &mut Context, cluster: &Cluster) {
+        let Some(side) = &mut self.side else { return };
+        let (now, mut refused) = (cx.instant(), Vec::new());
+        while let Some(ready) = side.parked.poll_ready(now) {
+            let (topic, partition) = (ready.topic, ready.partition);
+            let count = hand_over(cx, cluster, &mut self.producer, ready, &mut refused);
+            side.parked.handle_produced(now, topic, partition, count);
         }
         refused.into_iter().for_each(|report| self.report(now, report));
     }
@@ -258,18 +301,24 @@ impl Line {
 
     /// Whether nothing here would be lost, as the driver sees it.
     pub(super) fn is_settled(&self) -> bool {
-        (self.lane.is_empty() || self.lane.is_spooled()) && self.siding.as_ref().is_none_or(Siding::is_settled)
+        (self.lane.is_empty() || self.lane.is_spooled()) && self.side.as_ref().is_none_or(Side::is_settled)
     }
 
     /// Whether there is nothing left to do.
     pub(super) fn is_idle(&self) -> bool {
-        let drained = self.siding.as_ref().is_none_or(|siding| siding.backlog() == 0);
+        let drained = |side: &Side<Memory, Desk>| side.backlog() == 0 && side.parked.partitions().next().is_none();
+        let drained = self.side.as_ref().is_none_or(drained);
         self.lane.is_empty() && self.lane.mode() == Mode::Direct && drained && self.is_settled()
     }
 
-    /// Whether the log takes nothing more until the next start.
+    /// What the logs hold.
+    pub(super) fn usages(&self) -> impl Iterator<Item = Usage> {
+        self.side.iter().flat_map(|side| [side.siding.usage(), side.parked.siding().usage()])
+    }
+
+    /// Whether a log takes nothing more until the next start.
     pub(super) fn is_fenced(&self) -> bool {
-        self.siding.as_ref().is_some_and(|siding| siding.usage().fenced)
+        self.usages().any(|usage| usage.fenced)
     }
 
     /// What the ledger says that is wrong.
@@ -280,15 +329,33 @@ impl Line {
 
     /// What is where, for the trace.
     pub(super) fn describe(&self) -> String {
-        let siding = self.siding.as_ref().map(|siding| (siding.backlog(), siding.is_settled(), siding.usage()));
+        let parked =
+            self.side.as_ref().map(|side| (side.parked.lane().len(), side.parked.partitions().collect::<Vec<_>>()));
+        let settled = self.side.as_ref().map(|side| (side.backlog(), side.is_settled()));
         format!(
-            "{}, {} in the lane, {} in flight, holds {:?}, spool {siding:?}",
+            "{}, {} in the lane, {} in flight, holds {:?}, backlog {settled:?}, parked {parked:?}, logs {:?}",
             label(self.lane.mode()),
             self.lane.len(),
             self.lane.in_flight(),
             self.lane.holds().collect::<Vec<_>>(),
+            self.usages().collect::<Vec<_>>(),
         )
     }
+}
+
+/// Gives the producer what is ready. Returns how many records it took.
+fn hand_over(
+    cx: &mut Context,
+    cluster: &Cluster,
+    producer: &mut Producer,
+    ready: Ready<'_>,
+    refused: &mut Vec<Report>,
+) -> usize {
+    let (partition, before) = (ready.partition, ready.records.len());
+    refused.extend(producer.produce(cx, cluster, partition as usize, ready.records, ready.most));
+    let count = before - ready.records.len();
+    cx.tell(|| format!("lane: hands {count} records of partition {partition} over"));
+    count
 }
 
 fn label(mode: Mode) -> &'static str {

@@ -2,12 +2,13 @@
 //! disk in memory, with faults in every layer.
 //!
 //! ```text
-//!  broker ◀── bytes ──▶ process: Session · Lane · Siding · Store · Spool ── records ──▶ kafka
+//!  broker ◀── bytes ──▶ process: Session · Lane · Side · Store · Spool ──── records ──▶ kafka
 //!     ▲                     │ jobs                                             ▲
 //!     └─ fault ─────────────┴── disk::Memory ───────────────── fault ──────────┘
 //! ```
 //!
-//! Real are the session with its codec, the lane, the siding, the store, the spool, the tally and the ledger; modelled
+//! Real are the session with its codec, the lane and what is beside it (the spool and the parked partitions, each with its
+//! siding, store and log), the tally and the ledger; modelled
 //! are the broker, the network, librdkafka and Kafka, the disk, and the few lines of the drivers that carry one to the
 //! other (`slot`, `line`). A seed decides everything: the configuration, what is published, the latencies and the faults
 //! (`plan`); so one seed gives one run. The `checker` holds the promises of the design against what happens, at every

@@ -22,6 +22,8 @@ pub(super) enum Fault {
     Freeze { lasting: u64 },
     /// One partition answers nothing.
     Block { partition: usize, lasting: u64 },
+    /// One partition takes a hundred times as long.
+    Slow { partition: usize, lasting: u64 },
     /// Partitions refuse what comes: one, or all.
     Refuse { partition: Option<usize>, lasting: u64, reason: HoldReason },
     /// The producer fails for good.
@@ -91,6 +93,7 @@ pub(super) struct Plan {
     pub(super) lowest_id: bool,
     pub(super) keep_alive: u16,
     pub(super) linger: Duration,
+    pub(super) stuck: Duration,
     pub(super) memory: usize,
     pub(super) drain_rate: Option<u64>,
     pub(super) spool: fairlead_spool::Options,
@@ -133,6 +136,7 @@ impl Plan {
             lowest_id: random.random(),
             keep_alive: pick(random, &[0, 1, 5, 30]),
             linger: Duration::from_micros(pick(random, &[0, 200, 1000])),
+            stuck: Duration::from_millis(pick(random, &[50, 300, 1_000, 30_000])),
             memory: pick(random, &[24 << 10, 256 << 10, 8 << 20]),
             drain_rate: pick(random, &[None, None, None, Some(5_000)]),
             spool: fairlead_spool::Options {
@@ -166,6 +170,7 @@ impl Plan {
         settings.engine.ack = self.ack;
         settings.engine.memory = self.memory;
         settings.kafka.linger = self.linger;
+        settings.kafka.stuck = self.stuck;
         if let Some(spool) = &mut settings.spool {
             spool.drain_rate = self.drain_rate;
         }
@@ -218,12 +223,14 @@ fn faults(random: &mut SmallRng, plan: &Plan) -> Vec<(Duration, Fault)> {
 }
 
 /// Kinds of faults that [`fault`] knows.
-const KINDS: u32 = 17;
+const KINDS: u32 = 20;
 
 fn fault(random: &mut SmallRng, kind: u32, plan: &Plan) -> Fault {
     use fairlead_spool::disk::Operation;
     let lasting = pick(random, &[20, 100, 400, 1_500, 4_000]);
     let lasting = random.random_range(lasting / 2..lasting * 2);
+    // A partition without a leader for so long is parked, if others confirm meanwhile.
+    let longer = 2 * (plan.stuck.as_millis() as u64).min(1_000);
     let notice = |random: &mut SmallRng| pick(random, &[0, 5, 200, 3_000]);
     let restart = pick(random, &[1, 50, 500, 3_000]);
     let partition = random.random_range(0..plan.partitions as usize);
@@ -248,7 +255,10 @@ fn fault(random: &mut SmallRng, kind: u32, plan: &Plan) -> Fault {
         13 => Fault::NoSpace { lasting },
         14 => Fault::Pause { lasting: lasting.min(2_000) },
         15 => pick(random, &[Fault::Kill { restart }, Fault::PowerCut { restart }]),
-        _ => Fault::Stop { deadline: pick(random, &[5, 500, 5_000]) },
+        16 => Fault::Stop { deadline: pick(random, &[5, 500, 5_000]) },
+        17 => Fault::Slow { partition, lasting },
+        18 => Fault::Block { partition, lasting: lasting + longer },
+        _ => Fault::Refuse { partition: Some(partition), lasting: lasting + longer, reason },
     }
 }
 
@@ -259,6 +269,7 @@ impl Fault {
             Fault::Broker { lasting, .. }
             | Fault::Freeze { lasting }
             | Fault::Block { lasting, .. }
+            | Fault::Slow { lasting, .. }
             | Fault::Refuse { lasting, .. }
             | Fault::QueueFull { lasting }
             | Fault::SlowDisk { lasting, .. }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use fairlead_spool::{Name, Spool, disk::Memory};
+use fairlead_spool::disk::Memory;
 
 use super::{
     checker::Spooled,
     context::{Context, Event},
-    disk::{self, FOLDER},
+    disk,
     kafka::Producer,
     line::Line,
     plan::Plan,
@@ -33,20 +33,15 @@ impl Process {
     /// Starts a process on what the last one left.
     pub(super) fn start(cx: &mut Context, plan: &Plan, disk: &Memory, life: u32) -> Result<Process, String> {
         let settings = plan.settings();
-        let log = if plan.ack.spools() {
-            let opened = Spool::open(disk.clone(), FOLDER, plan.spool).and_then(|(spool, _)| spool.log(Name::Shard(0)));
-            Some(opened.map_err(|error| error.to_string())?)
-        } else {
-            None
-        };
-        if let Some((_, recovery)) = &log {
+        let logs = if plan.ack.spools() { Some(disk::open(disk, plan.spool)?) } else { None };
+        for (_, recovery) in logs.iter().flat_map(|logs| [&logs.parked, &logs.spool]) {
             cx.tell(|| format!("start of life {life}: {recovery:?}"));
             if !recovery.gaps.is_empty() {
                 cx.fail(|| format!("lost: the spool has gaps: {:?}", recovery.gaps));
             }
         }
         // Each life's producers have numbers of their own.
-        let line = Line::new(cx, plan, &settings, log, Producer::new(life << 16, plan.partitions));
+        let line = Line::new(cx, plan, &settings, logs, Producer::new(life << 16, plan.partitions));
         if cx.chance(0.7) {
             line.publish_topic(cx.chance(0.5));
         } else {
@@ -82,7 +77,7 @@ impl Process {
                 None => self.turn_line(cx, plan, out),
             };
         }
-        self.line.runner.schedule(cx, self.life, out.disk_latency);
+        self.line.desks.schedule(cx, self.life, out.disk_latency);
         if again {
             cx.wake();
         }
@@ -138,10 +133,9 @@ impl Process {
                 cx.fail(|| format!("bound: {in_flight} messages in flight, {} at most", plan.receive_maximum));
             }
         }
-        if let Some(siding) = &self.line.siding {
-            let usage = siding.usage();
+        for usage in self.line.usages() {
             if usage.bytes > plan.spool.max {
-                cx.fail(|| format!("bound: the spool has {} bytes, {} at most", usage.bytes, plan.spool.max));
+                cx.fail(|| format!("bound: a log has {} bytes, {} at most", usage.bytes, plan.spool.max));
             }
         }
         if cx.chance(0.05) {
@@ -156,20 +150,20 @@ impl Process {
     }
 
     /// The process ends in the middle of whatever it does.
-    pub(super) fn die(mut self, cx: &mut Context, disk: &Memory) {
-        self.line.runner.interrupt(cx, disk);
+    pub(super) fn die(self, cx: &mut Context, disk: &Memory) {
+        self.line.desks.interrupt(cx, disk);
     }
 
     /// The process ends in good order: the jobs under way are waited for.
-    pub(super) fn exit(mut self) {
-        self.line.runner.finish();
+    pub(super) fn exit(self) {
+        self.line.desks.finish_all();
     }
 }
 
 /// What the spool holds for the next process; a failure where it cannot be read.
 pub(super) fn left_behind(cx: &mut Context, plan: &Plan, disk: &Memory) -> Spooled {
     if !plan.ack.spools() {
-        return Spooled { messages: Vec::new(), complete: true };
+        return Spooled { complete: true, ..Spooled::default() };
     }
     disk::spooled(disk, plan.spool).unwrap_or_else(|| {
         cx.fail(|| "lost: the spool cannot be read, or has gaps".to_owned());

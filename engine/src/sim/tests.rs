@@ -86,7 +86,7 @@ fn note(first: u64, sums: &Sums, seconds: u64, failed: &[(u64, String)]) {
     let line = serde_json::json!({
         "commit": commit, "first": first, "seeds": sums.worlds, "failed": failed, "seconds": seconds,
         "messages": sums.messages, "records": sums.records, "duplicates": sums.duplicates, "faults": sums.faults,
-        "crashes": sums.crashes, "spills": sums.spills, "recovered": sums.recovered,
+        "crashes": sums.crashes, "spills": sums.spills, "parkings": sums.parkings, "recovered": sums.recovered,
     });
     let journal = File::options().create(true).append(true).open(format!("{tests}/simulation.jsonl"));
     writeln!(journal.unwrap(), "{line}").unwrap();
@@ -102,41 +102,42 @@ fn one_seed_gives_one_run() {
 }
 
 /// A bug is seen within the first so many seeds, and the checker says what it is.
-fn sees(bug: Bug, what: &str, enough: u64) {
+fn sees(bug: Bug, what: &[&str], enough: u64) {
     let seen = |seed: u64| verdict(seed, Some(bug)).err().map(|failure| (seed, failure));
     let (seed, failure) = (0..enough).find_map(seen).unwrap_or_else(|| panic!("nothing sees {bug:?}"));
-    assert!(failure.starts_with(what), "{bug:?}: seed {seed}: {failure}");
+    assert!(what.iter().any(|what| failure.starts_with(what)), "{bug:?}: seed {seed}: {failure}");
     println!("{bug:?}: seed {seed}: {failure}");
 }
 
 #[test]
 fn a_receipt_before_the_sync_is_seen() {
-    sees(Bug::ReceiptBeforeSync, "lost", 500);
+    sees(Bug::ReceiptBeforeSync, &["lost"], 500);
 }
 
 #[test]
 fn a_cursor_ahead_of_the_reports_is_seen() {
-    sees(Bug::CursorAhead, "lost", 50);
+    // Where it is parked afterwards it ends a second time.
+    sees(Bug::CursorAhead, &["lost", "panic: only what the spool answers for ends there"], 50);
 }
 
 #[test]
 fn a_replay_that_does_not_wait_for_shadows_is_seen() {
-    sees(Bug::ReplayOverShadows, "duplicate", 50);
+    sees(Bug::ReplayOverShadows, &["duplicate"], 50);
 }
 
 #[test]
 fn a_shadow_that_is_sent_twice_is_seen() {
-    sees(Bug::ShadowTwice, "duplicate", 50);
+    sees(Bug::ShadowTwice, &["duplicate"], 50);
 }
 
 #[test]
 fn a_dup_suppressed_after_its_puback_is_seen() {
-    sees(Bug::DupSuppressed, "lost", 500);
+    sees(Bug::DupSuppressed, &["lost"], 500);
 }
 
 #[test]
 fn a_disk_that_lies_is_seen() {
-    sees(Bug::LyingDisk, "lost", 500);
+    sees(Bug::LyingDisk, &["lost"], 500);
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(super) fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Outcome {
         world.cx.fail(|| format!("panic: {}", text.unwrap_or_default()));
     }
     let World { mut cx, mut checker, process, .. } = world;
-    checker.sums.spills += process.map_or(0, |process| process.line.spills);
+    process.iter().for_each(|process| checker.sums.count(&process.line));
     let (failure, fingerprint) = (cx.failure.take(), checker.fingerprint());
     Outcome { failure, trace: cx.take_trace(), sums: checker.sums, fingerprint }
 }
@@ -226,13 +226,12 @@ impl World {
             }
             Event::Run { life, job } => {
                 if let Some(process) = self.process.as_mut().filter(|process| process.life == life) {
-                    process.line.runner.run(&mut self.cx, life, job);
+                    process.line.desks.run(&mut self.cx, life, job);
                 }
             }
             Event::Done { life, job } => {
                 if let Some(process) = self.process.as_mut().filter(|process| process.life == life) {
-                    let done = process.line.runner.take(job);
-                    process.line.runner.done.push_back(done);
+                    process.line.desks.finish(job);
                     self.cx.wake();
                 }
             }
@@ -320,7 +319,7 @@ impl World {
     fn crash(&mut self, power: bool, restart: Duration) {
         let Some(mut process) = self.process.take() else { return };
         self.checker.sums.crashes += 1;
-        self.checker.sums.spills += process.line.spills;
+        self.checker.sums.count(&process.line);
         self.crashed = true;
         process.line.producer.abandon(&mut self.cx, &self.cluster, &mut self.checker);
         self.broker.allow_redelivery(&mut self.checker, process.life);
@@ -348,7 +347,7 @@ impl World {
     fn exit(&mut self, settled: bool) {
         let Some(mut process) = self.process.take() else { return };
         self.cx.tell(|| format!("the process has stopped, settled {settled}"));
-        self.checker.sums.spills += process.line.spills;
+        self.checker.sums.count(&process.line);
         process.check_ledger(&mut self.cx);
         // Nobody knows what becomes of what is inside librdkafka.
         process.line.producer.messages().for_each(|id| self.checker.allow(id));

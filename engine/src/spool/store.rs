@@ -239,6 +239,12 @@ impl<D: Disk> Store<D> {
         (self.log.appended() + 1).saturating_sub(self.position.sequence.max(self.progress.base()))
     }
 
+    /// Whether everything was read that can be now.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.reading.is_none() && self.log.read(self.position, READ).is_none()
+    }
+
     /// Whether a segment is ready for what comes, as far as the disk allows.
     #[must_use]
     pub fn is_prepared(&self) -> bool {

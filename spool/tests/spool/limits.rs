@@ -1,9 +1,9 @@
 //! Bounds: what happens at each of them, and on a disk that fails.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fairlead_spool::{
-    AppendError, CommitError, Name, OpenError, Options, Spool, State,
+    AppendError, CommitError, Log, Name, OpenError, Options, Spool, State,
     disk::{Disk as _, Memory, Operation},
 };
 
@@ -204,6 +204,47 @@ fn limits_that_contradict_one_another_are_refused() {
     }
 }
 
+/// Appends to one log of several until it refuses.
+fn fill_one(log: &mut Log<Memory>, now: &mut Instant) {
+    for _ in 0..MORE_THAN_FITS {
+        match log.append(&data(b"", &[1; 1000])) {
+            Err(AppendError::Full) => break,
+            Err(_) => work(log, now),
+            Ok(_) => {}
+        }
+    }
+    assert_eq!(log.append(&data(b"", &[1; 1000])), Err(AppendError::Full));
+}
+
+/// A moment passes, and what is due is done.
+fn work(log: &mut Log<Memory>, now: &mut Instant) {
+    *now += Duration::from_millis(1);
+    if let Some(commit) = log.poll_commit(*now) {
+        log.handle_committed(*now, commit.run()).expect("a disk that works");
+    }
+    while let Some(upkeep) = log.poll_upkeep(*now) {
+        log.handle_upkeep(*now, upkeep.run()).expect("a disk that works");
+    }
+}
+
+/// The others may wait for what it takes: the records of a parked partition end in the spool when they are parked.
+#[test]
+fn a_log_that_has_drained_takes_records_again_however_full_the_others_are() {
+    let options = Options { max: 12 * SMALL.segment, shards: 2, ..SMALL };
+    let (spool, _) = Spool::open(Memory::new(), "/spool", options).expect("it opens");
+    let mut now = crate::rig::origin();
+    let [mut shard, mut parked] = [Name::Shard(0), Name::Parked(0)].map(|name| spool.log(name).expect("a new log").0);
+    fill_one(&mut shard, &mut now);
+    fill_one(&mut parked, &mut now);
+    parked.release(parked.synced());
+    (0..500).for_each(|_| work(&mut parked, &mut now));
+    fill_one(&mut shard, &mut now);
+    let before = parked.appended();
+    assert_eq!(parked.append(&data(b"", &[1; 1000])), Ok(before + 1));
+    fill_one(&mut parked, &mut now);
+    assert!(parked.appended() > before + 10, "all of its reserve");
+}
+
 #[test]
 fn the_budget_is_shared_and_each_log_has_its_reserve() {
     let disk = Memory::new();
@@ -212,25 +253,8 @@ fn the_budget_is_shared_and_each_log_has_its_reserve() {
     let mut now = crate::rig::origin();
     let mut logs: Vec<_> =
         [Name::Shard(0), Name::Shard(1), Name::DeadLetter(0)].map(|name| spool.log(name).expect("a new log").0).into();
-    for log in &mut logs {
-        // The first one takes what it can get.
-        for _ in 0..100_000 {
-            match log.append(&data(b"", &[1; 1000])) {
-                Err(AppendError::Full) => break,
-                Err(_) => {
-                    now += Duration::from_millis(1);
-                    if let Some(commit) = log.poll_commit(now) {
-                        log.handle_committed(now, commit.run()).expect("a disk that works");
-                    }
-                    while let Some(upkeep) = log.poll_upkeep(now) {
-                        log.handle_upkeep(now, upkeep.run()).expect("a disk that works");
-                    }
-                }
-                Ok(_) => {}
-            }
-        }
-        assert_eq!(log.append(&data(b"", &[1; 1000])), Err(AppendError::Full));
-    }
+    // The first one takes what it can get.
+    logs.iter_mut().for_each(|log| fill_one(log, &mut now));
     let segments: Vec<u64> = logs.iter().map(|log| log.usage().segments).collect();
     assert_eq!(segments.iter().sum::<u64>(), 12);
     assert!(segments[1] == 2 && segments[2] == 2, "{segments:?}");

@@ -19,14 +19,15 @@ impl<D: Disk> Siding<D> {
     /// Follows what is parked.
     pub(super) fn poll_passage(&mut self, now: Instant, lane: &mut Lane, inside: &impl Inside) {
         let Some(passage) = &mut self.passage else { return };
-        let read = self.store.unread() == 0 && self.replayed.is_empty();
-        let completed = !passage.complete && read;
-        passage.complete |= read;
+        let mut opened = false;
+        if !passage.complete && self.replayed.is_empty() && self.store.is_read() {
+            opened = passage.handle_read(self.store.unread() == 0);
+        }
         if self.store.backlog() == 0 && lane.is_empty() {
             passage.clear();
         }
         let expired = self.hold_for.is_some_and(|hold_for| passage.expire(now, hold_for, lane, inside));
-        if passage.poll(now, lane) || completed || expired {
+        if passage.poll(now, lane) || opened || expired {
             self.rewind();
         }
     }
@@ -83,6 +84,7 @@ impl<D: Disk> Siding<D> {
             if sequence <= self.recovered && sequence > self.counted {
                 self.counted = sequence;
                 moves.ledger.push((route, Movement::Recovered));
+                self.passage.iter_mut().filter(|_| !ended).for_each(|passage| passage.begin(place, 1));
             }
             if ended || step == Step::Pass {
                 continue;

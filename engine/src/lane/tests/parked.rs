@@ -184,6 +184,12 @@ impl World {
 
     /// One turn, as the driver has it.
     fn turn(&mut self) {
+        self.receive();
+        self.send();
+    }
+
+    /// A turn without a producer.
+    fn receive(&mut self) {
         self.now += TICK;
         if self.lane.handle_timeout(self.now).is_some() {
             self.side.rewind();
@@ -201,7 +207,6 @@ impl World {
                 Movement::Gone(..) => unreachable!("nothing is damaged"),
             };
         }
-        self.send();
     }
 
     fn send(&mut self) {
@@ -235,26 +240,38 @@ impl World {
                 State::Refuses => Verdict::Hold(HoldReason::Unavailable),
                 State::TooLarge => Verdict::Final(DropReason::TooLarge),
             };
-            while let Some(record) = self.kafka[partition].inside.pop_front() {
-                let queue = &mut self.kafka[partition];
-                let order = queue.first;
-                queue.first += 1;
-                if verdict == Verdict::Delivered {
-                    let number = String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
-                    if record.dead().is_some() { self.dead.push(number) } else { queue.written.push(number) }
-                }
-                match self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict }) {
-                    Some(Settlement::Receipt(receipt)) => {
-                        if let Some(receipt) = self.side.end(receipt) {
-                            assert_eq!(receipt.outcome, Outcome::Delivered);
-                            assert!(self.acknowledged.insert(receipt.ticket.position()));
-                        }
-                    }
-                    Some(Settlement::Refused(refused)) => self.dead_letter(refused.0),
-                    None => {}
+            while self.report_next(partition, verdict) {}
+        }
+    }
+
+    /// Kafka confirms the oldest of what is inside of a partition, so many at most.
+    fn confirm(&mut self, partition: u32, count: usize) {
+        for _ in 0..count {
+            self.report_next(partition as usize, Verdict::Delivered);
+        }
+    }
+
+    /// Reports the oldest record inside of a partition. Whether there is one.
+    fn report_next(&mut self, partition: usize, verdict: Verdict) -> bool {
+        let queue = &mut self.kafka[partition];
+        let Some(record) = queue.inside.pop_front() else { return false };
+        let order = queue.first;
+        queue.first += 1;
+        if verdict == Verdict::Delivered {
+            let number = String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
+            if record.dead().is_some() { self.dead.push(number) } else { queue.written.push(number) }
+        }
+        match self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict }) {
+            Some(Settlement::Receipt(receipt)) => {
+                if let Some(receipt) = self.side.end(receipt) {
+                    assert_eq!(receipt.outcome, Outcome::Delivered);
+                    assert!(self.acknowledged.insert(receipt.ticket.position()));
                 }
             }
+            Some(Settlement::Refused(refused)) => self.dead_letter(refused.0),
+            None => {}
         }
+        true
     }
 
     /// What the driver does, with a partition for the dead-letter topic.
@@ -403,6 +420,68 @@ fn of_two_parked_partitions_each_comes_back_by_itself() {
     world.assert_written_once_in_order();
 }
 
+/// Replay has read again what was inside librdkafka, and then Kafka confirms some of that: it has ended, and must not be
+/// parked with the rest, where it would be sent a second time and end a second time.
+#[test]
+fn what_was_confirmed_after_replay_has_read_it_is_not_parked() {
+    let mut world = World::new();
+    world.publish(1, 10);
+    world.kafka[1].state = State::Silent;
+    while !world.lane.topics[0].get(1).is_some_and(|place| place.shadows == 10 && place.held.len() == 10) {
+        world.publish(0, 1);
+        world.turn();
+    }
+    world.confirm(1, 4);
+    while !world.is_parked(1) {
+        world.publish(0, 1);
+        world.turn();
+    }
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
+/// What is parked is not known while its topic is not: that may be as long as Kafka is away.
+#[test]
+fn a_lane_that_waits_for_what_is_parked_does_not_spin() {
+    let mut world = a_stuck_partition_is_parked(State::Refuses);
+    world.topics = Arc::default();
+    world.end_and_restart();
+    world.publish(0, 1);
+    (0..100).for_each(|_| world.turn());
+    assert!(!world.side.parked.is_complete());
+    assert!(world.side.poll_timeout(true, true).is_none_or(|at| at > world.now));
+}
+
+/// A producer that failed for good has to give everything back before another takes its place.
+#[test]
+fn what_is_parked_and_due_does_not_spin_while_there_is_no_producer() {
+    let mut world = a_stuck_partition_is_parked(State::Refuses);
+    world.kafka[1].state = State::Well;
+    while !world.side.parked.is_due(world.now) {
+        world.receive();
+    }
+    assert!(world.side.poll_timeout(false, true).is_some_and(|at| at <= world.now));
+    assert!(world.side.poll_timeout(false, false).is_none_or(|at| at > world.now));
+}
+
+/// What came for a parked partition on the straight line is in the log of these; what comes behind it when the lane spills
+/// goes to the spool, and must not be durable alone: after a crash it would be first.
+#[test]
+fn nothing_is_appended_before_what_was_parked_before_it_is_safe() {
+    let mut world = a_stuck_partition_is_parked(State::Silent);
+    world.pass(4 * TICK);
+    world.publish(1, 5);
+    world.send();
+    world.lane.spill(world.now);
+    world.publish(1, 1);
+    world.receive();
+    assert_eq!((world.side.parked.siding().unreceipted(), world.side.siding.backlog()), (5, 0));
+    world.receive();
+    assert_eq!((world.side.parked.siding().unreceipted(), world.side.siding.backlog()), (0, 1));
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
 /// After an outage of the whole of Kafka nobody is stuck, however long it was and whoever confirms first.
 #[test]
 fn the_end_of_an_outage_parks_nothing() {
@@ -422,6 +501,7 @@ enum Operation {
     Publish(u32, u32),
     Pass(u64),
     Turn(u32, State),
+    Confirm(u32, usize),
     Restart,
 }
 
@@ -431,6 +511,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (0..PARTITIONS, 1_u32..40).prop_map(|(partition, count)| Operation::Publish(partition, count)),
         4 => prop_oneof![20_u64..100, Just(300), Just(1_000), Just(3_000)].prop_map(Operation::Pass),
         4 => (0..PARTITIONS, state).prop_map(|(partition, state)| Operation::Turn(partition, state)),
+        2 => (0..PARTITIONS, 1_usize..10).prop_map(|(partition, count)| Operation::Confirm(partition, count)),
         1 => Just(Operation::Restart),
     ]
 }
@@ -444,6 +525,7 @@ proptest! {
                 Operation::Publish(partition, count) => world.publish(partition, count),
                 Operation::Pass(time) => world.pass(Duration::from_millis(time)),
                 Operation::Turn(partition, state) => world.kafka[partition as usize].state = state,
+                Operation::Confirm(partition, count) => world.confirm(partition, count),
                 Operation::Restart => {
                     world.end_and_restart();
                     restarted = true;

@@ -24,6 +24,7 @@ impl World {
             Fault::Broker { keeps, .. } => self.broker.stop(&mut self.cx, keeps),
             Fault::Freeze { .. } => self.cluster.frozen += 1,
             Fault::Block { partition, .. } => self.cluster.blocked[partition] += 1,
+            Fault::Slow { partition, .. } => self.cluster.slow[partition] += 1,
             Fault::Refuse { partition, reason, .. } => self.cluster.refuse(partition, reason),
             Fault::Fatal => {
                 if let Some(process) = &mut self.process {
@@ -63,6 +64,7 @@ impl World {
             Fault::Broker { .. } => self.broker.down -= 1,
             Fault::Freeze { .. } => self.cluster.frozen -= 1,
             Fault::Block { partition, .. } => self.cluster.blocked[partition] -= 1,
+            Fault::Slow { partition, .. } => self.cluster.slow[partition] -= 1,
             Fault::Refuse { partition, .. } => self.cluster.relent(partition),
             Fault::QueueFull { .. } => self.cluster.full -= 1,
             Fault::SlowDisk { .. } => self.disk_latency = self.plan.disk,
