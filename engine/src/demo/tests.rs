@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fairlead_loadgen::{
+    cpu::Cost,
     latency::Percentiles,
     ledger::{AckLog, Expectation},
     progress::Snapshot,
@@ -64,8 +65,7 @@ fn published(expected: Expectation, ack_log: AckLog) -> publish::Report {
         messages_per_second: 10.0,
         latency: Percentiles::default(),
         latency_curve: Vec::new(),
-        processes: Vec::new(),
-        generator_cpu_seconds: 0.0,
+        cost: Cost::default(),
         acknowledged_each_second: Vec::new(),
         ack_log,
     }
