@@ -14,7 +14,7 @@ use crate::{
     kafka::{ClientError, Resolver, Topics},
     logging::LogStats,
     metrics::{Imbalance, Layout, Ledger, Metrics, SessionLabel},
-    settings::{Ack, Planned, Settings},
+    settings::{Ack, Owner, Planned, Settings},
     shard::{Remains, ShardError, Shards, clock, dial},
     spool::{self, Contents},
     subscriptions::{Store, Subscriptions},
@@ -110,6 +110,10 @@ impl Bridge {
         let (store, recalled) = Store::open(&settings);
         let subscriptions = Arc::new(Subscriptions::new(recalled));
         let Contents { logs: spools, ids, backlog, placement } = spool::open(&settings)?.unwrap_or_default();
+        // Before any shard looks for a topic: those that are noted are dealt as they were.
+        for (name, partitions) in placement.noted() {
+            topics.publish(&name, partitions, Owner::Partition);
+        }
         // What comes lies behind the backlog in any case, so that it need not wait for Kafka to be asked.
         topics.set_away(backlog);
         let shards = Shards::start(&settings, &metrics, &topics, &subscriptions, (spools, ids))?;

@@ -45,9 +45,6 @@ impl Finder<'_> {
     /// Looks up every topic that a shard asks for, until it is found.
     pub(super) async fn run(&self, settings: &Settings, doorbells: &[Doorbell]) {
         let topics = self.topics;
-        for (name, partitions) in self.placement.noted() {
-            topics.publish(&name, partitions, Owner::Partition);
-        }
         let mut waiting: HashMap<String, Waiting> = HashMap::new();
         for name in settings.named_topics() {
             // Kafka may be reached before the answer is here, and without it no record goes on.
