@@ -37,7 +37,7 @@ struct Place {
     next: u64,
     /// Its records are passed over.
     passed: bool,
-    /// It was blocked for too long: all but these, which are inside librdkafka, become dead letters.
+    /// It was blocked for too long: all but these, of which librdkafka has not reported the last, become dead letters.
     expired: Option<HashSet<u64>>,
 }
 
@@ -141,15 +141,23 @@ impl Passage {
     pub(super) fn expire(&mut self, now: Instant, hold_for: Duration, lane: &Lane, inside: &impl Inside) -> bool {
         let mut back = false;
         for (&(topic, partition), place) in &mut self.places {
-            let since = lane.place((topic, partition)).and_then(Partition::blocked_since);
+            let in_lane = lane.place((topic, partition));
+            let since = in_lane.and_then(Partition::blocked_since);
             let over = since.is_some_and(|since| now >= since + hold_for);
-            if over && place.expired.is_none() {
-                let orders = inside.orders(topic, partition);
-                let inside = orders.filter_map(|order| inside.record(topic, partition, order));
-                place.expired = Some(inside.filter_map(|record| record.ticket.sequence(LogName::Parked)).collect());
-                back = true;
-            } else if !over {
-                place.expired = None;
+            match &mut place.expired {
+                _ if !over => place.expired = None,
+                None => {
+                    let orders = inside.orders(topic, partition);
+                    let inside = orders.filter_map(|order| inside.record(topic, partition, order));
+                    place.expired = Some(inside.filter_map(|record| record.ticket.sequence(LogName::Parked)).collect());
+                    back = true;
+                }
+                // Every report of what was inside is in, and some of it was refused.
+                Some(inside) if !inside.is_empty() && in_lane.is_none_or(|lane| lane.in_flight == 0) => {
+                    place.next = inside.drain().fold(place.next, u64::min);
+                    back = true;
+                }
+                Some(_) => {}
             }
         }
         back

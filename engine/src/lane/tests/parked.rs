@@ -118,11 +118,15 @@ fn open(disk: &Memory) -> Logs<Memory> {
 }
 
 impl World {
-    #[expect(clippy::disallowed_methods, reason = "an Instant to start from; virtual time from here on")]
     fn new() -> World {
+        World::with(None)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an Instant to start from; virtual time from here on")]
+    fn with(hold_for: Option<Duration>) -> World {
         let mut settings = Settings::minimal("127.0.0.1:1");
         settings.engine.ack = Ack::Durable;
-        settings.kafka.stuck = STUCK;
+        (settings.kafka.stuck, settings.kafka.hold_for) = (STUCK, hold_for);
         let topics = Arc::new(Topics::default());
         topics.publish("ais", PARTITIONS, Owner::Partition).unwrap();
         let (now, disk) = (Instant::now(), Memory::new());
@@ -200,6 +204,9 @@ impl World {
         self.side.poll(self.now, &mut self.lane, &mut self.kafka, &mut turn, |receipt, _| {
             assert!(acknowledged.insert(receipt.ticket.position()), "two receipts for one message");
         });
+        for record in std::mem::take(&mut turn.expired) {
+            self.dead_letter(record);
+        }
         for (_, movement) in turn.ledger {
             self.pending += match movement {
                 Movement::Taken | Movement::Recovered => 1,
@@ -438,6 +445,35 @@ fn what_was_confirmed_after_replay_has_read_it_is_not_parked() {
     }
     world.settle();
     world.assert_written_once_in_order();
+}
+
+/// What is inside librdkafka while the rest of its partition expires may still be written. Refused, it follows the rest.
+#[test]
+fn what_was_inside_when_its_partition_expired_and_is_refused_expires_too() {
+    const HOLD_FOR: Duration = Duration::from_secs(30);
+    let mut world = World::with(Some(HOLD_FOR));
+    world.kafka[1].state = State::Refuses;
+    world.publish(1, 10);
+    let since = world.now;
+    let steps = |world: &mut World, until: &dyn Fn(&World) -> bool| {
+        while !until(world) {
+            assert!(world.now < since + 4 * HOLD_FOR, "{:?}", world.side.parked.partitions().collect::<Vec<_>>());
+            world.publish(0, 1);
+            world.turn();
+        }
+    };
+    steps(&mut world, &|world| world.is_parked(1) && world.now >= since + HOLD_FOR / 2);
+    // The next attempt is not answered before the others have expired.
+    world.kafka[1].state = State::Silent;
+    steps(&mut world, &|world| !world.kafka[1].inside.is_empty());
+    world.publish(1, 10);
+    steps(&mut world, &|world| !world.dead.is_empty());
+    assert!(!world.kafka[1].inside.is_empty());
+    world.kafka[1].state = State::Refuses;
+    steps(&mut world, &|world| world.dead.len() == 20);
+    assert!(!world.is_parked(1));
+    world.dead.sort_unstable();
+    assert_eq!(world.dead, (0..20).collect::<Vec<_>>());
 }
 
 /// What is parked is not known while its topic is not: that may be as long as Kafka is away.
