@@ -261,6 +261,7 @@ impl Lane {
         self.list.retain(|(topic, partition)| {
             let place = &mut topics[usize::from(topic.0)][*partition as usize];
             place.listed = !place.held.is_empty();
+            place.due = place.listed;
             waits |= place.most(now) > 0;
             place.listed
         });

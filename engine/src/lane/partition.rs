@@ -66,6 +66,8 @@ pub(super) struct Partition {
     pub(super) retry: Retry,
     /// Whether it is in the lane's list of partitions to look at.
     pub(super) listed: bool,
+    /// Records of it were due when the last batch went, and had to stay: they go as soon as they may.
+    pub(super) due: bool,
     /// Orders of production below this are in the spool.
     pub(super) swept: u64,
 }
@@ -86,6 +88,7 @@ impl Partition {
 
     /// `count` records were handed over.
     pub(super) fn handed_over(&mut self, now: Instant, count: usize) {
+        self.due = false;
         self.in_flight += count;
         if count > 0 {
             self.batches.push_back((count, now));
@@ -130,6 +133,7 @@ impl Partition {
                 requeued.unswept += 1;
                 self.unswept.push_front(record);
             } else {
+                self.due = true;
                 requeued.held += 1;
                 requeued.bytes += bytes(&record);
                 self.held.push_front(record);

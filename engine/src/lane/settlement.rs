@@ -50,7 +50,8 @@ impl Lane {
         let settled = place.retry.settle(now, report, replayed);
         let kept = usize::from(matches!(settled, Settled::Kept));
         let requeued = place.requeue(now, log);
-        let resumes = handed_over.is_some() && (full || place.retry.is_single()) && place.most(now) > 0;
+        // What came since the last batch waits for the linger.
+        let resumes = handed_over.is_some() && place.due && (full || place.retry.is_single()) && place.most(now) > 0;
         let unlisted = !place.held.is_empty() && !std::mem::replace(&mut place.listed, !place.held.is_empty());
         let unshadowed = shadows == 1;
         if unlisted {

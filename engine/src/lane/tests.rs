@@ -136,6 +136,27 @@ fn a_partition_has_one_batch_inside_and_the_next_takes_all_that_waited() {
 }
 
 #[test]
+fn what_comes_while_a_batch_is_inside_waits_for_the_linger_as_well() {
+    let mut world = World::new();
+    world.record(0, 0);
+    assert_eq!(world.flush(), 1);
+    world.pass(LINGER / 2);
+    world.record(0, 1);
+    assert!(world.report(0, Verdict::Delivered).is_some());
+    assert!(!world.lane.is_due(world.now), "more can come");
+    assert_eq!(world.lane.poll_timeout(), Some(world.now + LINGER));
+    assert!(world.lane.is_due(world.now + LINGER));
+    world.pass(LINGER);
+    assert_eq!(world.flush(), 1);
+    // What was due and found the partition busy goes with the report.
+    world.record(0, 2);
+    world.lane.handle_saturated(world.now);
+    assert_eq!(world.flush(), 0);
+    assert!(world.report(0, Verdict::Delivered).is_some());
+    assert!(world.lane.is_due(world.now));
+}
+
+#[test]
 fn what_failed_goes_again_in_order_before_anything_newer_and_only_when_all_reports_are_in() {
     let mut world = World::new();
     (0..4).for_each(|position| world.record(0, position));
