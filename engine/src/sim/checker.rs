@@ -227,13 +227,13 @@ impl Checker {
         spooled.messages.iter().for_each(|id| self.allow(*id));
         let unread = self.messages.iter_mut().filter(|message| !spooled.complete && message.taken == life);
         unread.for_each(|message| message.allowed += 1);
-        self.allow_descents_of(spooled);
+        self.allow_descents_of(&spooled.messages);
     }
 
-    /// The re-runs that lie in the spool come again with it.
-    fn allow_descents_of(&mut self, spooled: &Spooled) {
+    /// The re-runs among messages that come again come again with them.
+    pub(super) fn allow_descents_of(&mut self, messages: &[u32]) {
         let mut last: HashMap<usize, u32> = HashMap::new();
-        for id in &spooled.messages {
+        for id in messages {
             let message = &self.messages[*id as usize];
             let before = last.insert(message.topic, message.place);
             self.topics[message.topic].allowed += u32::from(before.is_some_and(|before| message.place <= before));
@@ -265,7 +265,7 @@ impl Checker {
             let unread = !spooled.complete && message.confirmed == life && !read.contains(&id);
             message.allowed += u32::from(unread);
         }
-        self.allow_descents_of(spooled);
+        self.allow_descents_of(&spooled.messages);
     }
 
     /// At the end: what was acknowledged, and what the last process took, is in Kafka.

@@ -226,9 +226,10 @@ impl Producer {
             self.strand(cx, cluster, checker, partition);
             let place = &mut self.places[partition];
             let (from, end) = (place.answered, place.end());
-            place.range(from..end).filter_map(|record| record.value.as_deref().and_then(identify)).for_each(|id| {
-                checker.allow(id);
-            });
+            let purged = place.range(from..end).filter_map(|record| record.value.as_deref().and_then(identify));
+            let purged: Vec<u32> = purged.collect();
+            purged.iter().for_each(|id| checker.allow(*id));
+            checker.allow_descents_of(&purged);
             (place.appended, place.answered) = (end, end);
             self.answer(cx, partition, from..end, Verdict::Hold(HoldReason::Purged));
         }
