@@ -72,7 +72,7 @@ fn what_is_not_there_is_said_and_nothing_is_left_running() {
     for (command, args, told) in [
         ("report", ["/nowhere.json", "--output", &page], "cannot read /nowhere.json"),
         ("firehose", ["--messages=9", "--result", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
-        ("publish", ["--messages=9", "--ack-log", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
+        ("publish", ["--size=100", "--ack-log", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
     ] {
         let mut run = Loadgen::bare(command, &args);
         assert_eq!(run.process().wait(LIMIT), 1);
