@@ -243,6 +243,8 @@ impl Start {
             control: self.control,
         };
         shard.metrics.status().core(index, cpu);
+        // Whoever asks before the first heartbeat is not told of an empty spool.
+        shard.publish(clock::now());
         drop(ready.send(Ok(())));
         let remains = LocalSet::new().block_on(&executor, run(Rc::new(shard)));
         // A dial that is under way must not hold up the end.
