@@ -243,7 +243,7 @@ impl Start {
             control: self.control,
         };
         shard.metrics.status().core(index, cpu);
-        // Whoever asks before the first heartbeat is not told of an empty spool.
+        // Before the first heartbeat nobody is told of an empty spool, or of a limit of 0.
         shard.publish(clock::now());
         drop(ready.send(Ok(())));
         let remains = LocalSet::new().block_on(&executor, run(Rc::new(shard)));

@@ -31,8 +31,6 @@ pub(super) async fn run(shard: Rc<Shard>) {
     let doorbells = shard.driver.borrow().port().doorbells().clone();
     let (mut alarm, mut phase, mut topics) = (Alarm::default(), Phase::Running, (0, false));
     let mut published = clock::now();
-    // No limit is shown as 0, not even for the first second.
-    shard.publish(published);
     // The first turn prepares the spool.
     shard.bell.ring();
     while !shard.is_finished() {
