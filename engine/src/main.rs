@@ -7,8 +7,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // One value keeps all of a huge page resident: they double the memory for 4 % of the CPU time. A kernel without them
-    // refuses, and has nothing to be forbidden.
+    // One value keeps all of a huge page resident: they double the memory and save little or no CPU time. A kernel without
+    // them refuses, and has nothing to be forbidden.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     fairlead::cli::main()
 }

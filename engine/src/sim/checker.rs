@@ -224,14 +224,19 @@ impl Checker {
 
     /// What the spool holds after a crash comes again, and with what could not be read whatever that process took.
     pub(super) fn allow_rerun_of(&mut self, spooled: &Spooled, life: u32) {
-        spooled.messages.iter().for_each(|id| self.allow(*id));
+        self.allow_all(&spooled.messages);
         let unread = self.messages.iter_mut().filter(|message| !spooled.complete && message.taken == life);
         unread.for_each(|message| message.allowed += 1);
-        self.allow_descents_of(&spooled.messages);
+    }
+
+    /// These come again in their order, and the re-runs among them with them.
+    pub(super) fn allow_all(&mut self, messages: &[u32]) {
+        messages.iter().for_each(|id| self.allow(*id));
+        self.allow_descents_of(messages);
     }
 
     /// The re-runs among messages that come again come again with them.
-    pub(super) fn allow_descents_of(&mut self, messages: &[u32]) {
+    fn allow_descents_of(&mut self, messages: &[u32]) {
         let mut last: HashMap<usize, u32> = HashMap::new();
         for id in messages {
             let message = &self.messages[*id as usize];

@@ -228,8 +228,7 @@ impl Producer {
             let (from, end) = (place.answered, place.end());
             let purged = place.range(from..end).filter_map(|record| record.value.as_deref().and_then(identify));
             let purged: Vec<u32> = purged.collect();
-            purged.iter().for_each(|id| checker.allow(*id));
-            checker.allow_descents_of(&purged);
+            checker.allow_all(&purged);
             (place.appended, place.answered) = (end, end);
             self.answer(cx, partition, from..end, Verdict::Hold(HoldReason::Purged));
         }
