@@ -87,7 +87,7 @@ fn outage_behind_stock_mosquitto(source: &str, rate: u64) {
     let kafka = Kafka::start();
     kafka.create_topic("ais", 9, &[]);
     let mosquitto = Mosquitto::start_with(
-        "allow_anonymous true\nmax_inflight_messages 20\nmax_queued_messages 1000\nsys_interval 1\n",
+        "allow_anonymous true\nmax_inflight_messages 20\nmax_queued_messages 1000\nautosave_interval 1800\nsys_interval 1\n",
     );
     let config = Config::new(&mosquitto.url(), kafka.brokers(), "ais").source(&format!("sys = true\n{source}"));
     let mut bridge = Fairlead::ready(&config.engine("ack = \"durable\""));
