@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Connections; each topic has one of them
     #[arg(long, default_value_t = 4)]
     clients: u32,
-    /// Unacknowledged messages of a client at most
+    /// Unacknowledged messages of a client at most; without --rate it sends again at half of them
     #[arg(long, default_value_t = 100)]
     in_flight: u16,
     /// Messages in all; without it until the program is stopped

@@ -214,7 +214,7 @@ impl Client {
         }
         let before = out.len();
         self.resend(out, run);
-        if self.on_wire >= self.resend_until {
+        if self.has_room(run) {
             while out.len() < WRITE_TARGET && self.may_send(run, now) {
                 self.send_next(out, run, now);
             }
@@ -288,10 +288,16 @@ impl Client {
         self.feed.peek().map(|place| run.intended_ns(place, now))
     }
 
-    /// Whether a message could be sent but for the pace and the gate.
-    pub(crate) fn has_room(&self, qos: Qos) -> bool {
+    /// Whether a message could be sent but for the pace and the gate. Without a pace the window is filled again once half
+    /// of it is acknowledged: then a write carries half a window, and not the few that one read has acknowledged.
+    pub(crate) fn has_room(&self, run: &Run) -> bool {
         let is_caught_up = self.on_wire >= self.resend_until;
-        self.state == State::Up && is_caught_up && (qos == Qos::AtMostOnce || self.in_flight.len() < self.allowed)
+        let is_low = if run.pace.is_open_loop() {
+            self.in_flight.len() < self.allowed
+        } else {
+            self.in_flight.len() <= self.allowed / 2
+        };
+        self.state == State::Up && is_caught_up && (run.qos == Qos::AtMostOnce || is_low)
     }
 
     /// Keep-alive (MQTT 5.0 §3.1.2.10): a PINGREQ after half the time of silence, the end after one and a half.

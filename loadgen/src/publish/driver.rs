@@ -282,7 +282,7 @@ impl Driver {
     /// A client that waits for the broker is woken by its socket; one that waits for the time or the gate, by the heap.
     fn plan_wake(&mut self, number: usize, now: i64) {
         let link = &self.links[number];
-        if link.is_blocked || !link.client.has_room(self.run.qos) {
+        if link.is_blocked || !link.client.has_room(&self.run) {
             return;
         }
         if let Some(due) = link.client.next_due_ns(&self.run, now) {

@@ -102,6 +102,7 @@ pub struct Config {
     /// Connections: 1 to [`MAX_CLIENTS`]. The topics are dealt to them.
     pub clients: u32,
     /// The most unacknowledged messages of a client: 1 to 65,535. A smaller Receive Maximum of the broker rules.
+    /// Without a rate the client sends again once half of them are acknowledged.
     pub in_flight: u16,
     /// Messages in all; none: until it is stopped.
     pub messages: Option<u64>,
