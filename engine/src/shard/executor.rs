@@ -11,8 +11,8 @@ use std::{
 use fairlead_spool::disk::Real;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::{
-    runtime,
-    task::{LocalSet, spawn_local},
+    runtime::{Builder, LocalOptions, LocalRuntime},
+    task::spawn_local,
 };
 
 use super::{
@@ -246,7 +246,7 @@ impl Start {
         // Before the first heartbeat nobody is told of an empty spool, or of a limit of 0.
         shard.publish(clock::now());
         drop(ready.send(Ok(())));
-        let remains = LocalSet::new().block_on(&executor, run(Rc::new(shard)));
+        let remains = executor.block_on(run(Rc::new(shard)));
         // A dial that is under way must not hold up the end.
         executor.shutdown_background();
         remains
@@ -254,14 +254,14 @@ impl Start {
 }
 
 /// Pins this thread to its core and makes its executor.
-fn executor(shard: usize, cpu: usize) -> Result<runtime::Runtime, ShardError> {
+fn executor(shard: usize, cpu: usize) -> Result<LocalRuntime, ShardError> {
     let mut core = CpuSet::new();
     core.set(cpu);
     sched_setaffinity(None, &core).map_err(|error| ShardError::Core { shard, cpu, why: error.to_string() })?;
-    runtime::Builder::new_current_thread()
+    Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(DIALS)
-        .build()
+        .build_local(LocalOptions::default())
         .map_err(|error| ShardError::Executor { shard, why: error.to_string() })
 }
 
@@ -301,7 +301,10 @@ async fn run(shard: Rc<Shard>) -> Remains {
     for slot in 0..shard.slots.len() {
         spawn_local(connection::run(shard.clone(), slot));
     }
-    pump::run(shard.clone()).await;
+    // A task as the sessions are: the executor wakes what it waits for itself by a system call.
+    if let Err(error) = spawn_local(pump::run(shard.clone())).await {
+        std::panic::resume_unwind(error.into_panic());
+    }
     let mut tally = shard.tally.borrow_mut();
     let outstanding = tally.outstanding();
     if shard.acknowledges_at_once() {
