@@ -2,6 +2,12 @@
 
 use std::time::Instant;
 
+use fairlead::{
+    message::Qos,
+    mqtt::{Input, Session},
+    settings::{Address, SessionPlan, Source, Subscription, Version},
+};
+
 /// The time at which a bench begins. State machines take it as an argument, and no figure depends on it.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one file of this package that reads the clock")]
@@ -24,4 +30,57 @@ pub fn publish(v5: bool, id: u16) -> Vec<u8> {
     let mut packet = vec![0x32, body.len() as u8];
     packet.extend(body);
     packet
+}
+
+fn source(version: Version) -> Source {
+    Source {
+        sys: false,
+        name: "bench".into(),
+        urls: vec![Address { host: "127.0.0.1".into(), port: 1883 }],
+        version,
+        share: None,
+        qos: Qos::AtLeastOnce,
+        clean_start: false,
+        session_expiry: 3600,
+        max_packet: 16 * 1024 * 1024,
+        announce_max_packet: false,
+        skip_oversized: false,
+        keep_alive: 30,
+        receive_maximum: 20_000,
+        username: None,
+        password: None,
+        sessions: Vec::new(),
+    }
+}
+
+/// Puts bytes into the input as a socket would.
+pub fn feed(input: &mut Input, bytes: &[u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let spare = input.spare();
+        let count = rest.len().min(spare.len());
+        spare[..count].copy_from_slice(&rest[..count]);
+        input.advance(count);
+        rest = &rest[count..];
+    }
+}
+
+/// A session of this shard that is online, with a window of 20,000.
+#[must_use]
+pub fn online(version: Version, now: Instant, input: &mut Input, shard: usize) -> Session {
+    let subscriptions = vec![Subscription { filter: "ais/#".into(), id: None }];
+    let plan = SessionPlan { client_id: "bench".into(), subscriptions, retire: None };
+    let mut session = Session::new(&source(version), &plan, shard, 0, 1);
+    let mut out = Vec::new();
+    session.poll_connect(now).expect("at once");
+    session.handle_connected(now);
+    session.poll_transmit(now, &mut out);
+    let v5 = version == Version::V5;
+    feed(input, if v5 { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] });
+    assert!(session.poll_publish(now, input).expect("valid").is_none());
+    session.poll_transmit(now, &mut out);
+    feed(input, if v5 { &[0x90, 4, 0, 1, 0, 1] } else { &[0x90, 3, 0, 1, 1] });
+    assert!(session.poll_publish(now, input).expect("valid").is_none());
+    assert!(session.is_ready());
+    session
 }
