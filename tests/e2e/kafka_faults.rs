@@ -98,6 +98,27 @@ fn frozen_kafka_stops_the_flow_and_nothing_else() {
     assert_eq!(kafka.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate");
 }
 
+/// While its only broker is fenced Kafka names none, and librdkafka forgets the one it had. Its own way back can miss that;
+/// without it there is ours alone.
+#[test]
+#[ignore = "real brokers: tests/run"]
+fn a_kafka_that_named_no_broker_is_found_again() {
+    let kafka = Kafka::start();
+    kafka.create_topic("ais", 9, &[]);
+    let mut firehose = Loadgen::firehose(&["--seconds", "12", "--drain", "60", "--rate", "10000"]);
+    let config = config(firehose.url(), &kafka, "ais");
+    let mut bridge = Fairlead::start(&config.kafka("properties = { \"metadata.recovery.strategy\" = \"none\" }"));
+    bridge.wait_metric(metric::DELIVERED, &[], 10_000.0, LIMIT);
+    kafka.freeze();
+    // Twice the time after which the controller fences a broker.
+    during(Duration::from_secs(6), || ());
+    kafka.thaw();
+    let result = firehose.succeed(FLOOD);
+    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().expect("a number"), FLOOD);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify(&kafka, "ais", 0);
+}
+
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn kafka_that_hangs_or_returns_while_nothing_flows_is_told() {

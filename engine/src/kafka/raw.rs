@@ -338,6 +338,15 @@ impl Producer {
         unsafe { rd::rd_kafka_purge(self.rk, flags) };
     }
 
+    /// Names the brokers of the configuration to librdkafka once more. It forgets all brokers when Kafka's metadata names
+    /// none, as it does while the only broker is fenced, and can miss its own way back
+    /// (<https://github.com/confluentinc/librdkafka/issues/5301>). librdkafka keeps each list it is given.
+    pub fn bootstrap(&self, brokers: &str) {
+        let brokers = CString::new(brokers).expect("a list of brokers has no NUL");
+        // SAFETY: `rk` is valid and the text, which is copied, is NUL-terminated.
+        unsafe { rd::rd_kafka_brokers_add(self.rk, brokers.as_ptr()) };
+    }
+
     /// Brings about a fatal error, for tests of the recovery.
     #[cfg(test)]
     pub(crate) fn fail(&self) {

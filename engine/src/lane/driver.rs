@@ -278,6 +278,11 @@ impl Driver {
         }
     }
 
+    /// See [`Producer::bootstrap`].
+    pub fn bootstrap(&self) {
+        self.producer.bootstrap(&self.settings.kafka.brokers);
+    }
+
     /// See [`Lane::take_hold_time`].
     pub fn take_hold_time(&mut self) -> Option<Duration> {
         self.lane.take_hold_time()

@@ -218,7 +218,11 @@ impl Shard {
 
     fn publish_reach(&self, now: Instant, oldest: Duration) {
         self.metrics().set(Gauge::Unconfirmed, oldest.as_secs());
-        match self.reach.borrow_mut().handle_heartbeat(oldest) {
+        let mut reach = self.reach.borrow_mut();
+        if reach.reminds() {
+            self.driver.borrow().bootstrap();
+        }
+        match reach.handle_heartbeat(oldest) {
             Some(Heard::Silence { new }) => {
                 let silent = format!("nothing is confirmed: the oldest batch has waited for {} s", oldest.as_secs());
                 if new {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// How long a batch may wait for Kafka's confirmation before Kafka counts as away.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Heartbeats after which librdkafka, once it has no broker left and nothing is confirmed, is told where Kafka is: the first,
+/// and the longest wait for the next, which doubles.
+const REMIND: (u32, u32) = (10, 600);
 
 /// What is known. A shard that has nothing in flight knows nothing; for it the control thread asks Kafka.
 #[derive(Debug, Default)]
@@ -12,6 +15,15 @@ pub(super) struct Reach {
     away: bool,
     /// Something was confirmed since the last heartbeat.
     confirmed: bool,
+    /// librdkafka has said that it has no broker left, and nothing was confirmed since.
+    lost: Option<Lost>,
+}
+
+/// Heartbeats that are left until librdkafka is reminded, and how many there will be until the next time.
+#[derive(Clone, Copy, Debug)]
+struct Lost {
+    left: u32,
+    then: u32,
 }
 
 /// What a heartbeat tells.
@@ -29,12 +41,15 @@ pub(super) enum Heard {
 impl Reach {
     /// librdkafka says that no broker can be reached.
     pub(super) fn handle_away(&mut self) {
-        *self = Reach { away: true, confirmed: false };
+        let (first, _) = REMIND;
+        let lost = self.lost.or(Some(Lost { left: first, then: 2 * first }));
+        *self = Reach { away: true, confirmed: false, lost };
     }
 
     /// Something was confirmed, while the oldest batch in flight is so old. Returns whether Kafka is back with that.
     pub(super) fn handle_confirmed(&mut self, oldest: Duration) -> bool {
         self.confirmed = true;
+        self.lost = None;
         oldest < SILENCE && std::mem::take(&mut self.away)
     }
 
@@ -55,6 +70,18 @@ impl Reach {
             return Some(Heard::Silence { new: !std::mem::replace(&mut self.away, true) });
         }
         (confirmed && !self.away).then_some(Heard::Confirms)
+    }
+
+    /// A second has passed. Returns whether librdkafka is to be told again where Kafka is.
+    pub(super) fn reminds(&mut self) -> bool {
+        let Some(Lost { left, then }) = &mut self.lost else { return false };
+        *left -= 1;
+        if *left > 0 {
+            return false;
+        }
+        let (_, longest) = REMIND;
+        self.lost = Some(Lost { left: *then, then: longest.min(2 * *then) });
+        true
     }
 }
 
@@ -94,5 +121,19 @@ mod tests {
         assert!(reach.is_away());
         assert_eq!(reach.handle_heartbeat(FRESH), None);
         assert!(reach.handle_confirmed(FRESH));
+    }
+
+    #[test]
+    fn librdkafka_is_reminded_ever_more_rarely_until_something_is_confirmed() {
+        let mut reach = Reach::default();
+        let reminders = |reach: &mut Reach, seconds: u32| (1..=seconds).filter(|_| reach.reminds()).count();
+        assert_eq!(reminders(&mut reach, 100), 0, "Kafka is there");
+        reach.handle_away();
+        assert_eq!((reminders(&mut reach, 9), reminders(&mut reach, 1)), (0, 1));
+        reach.handle_away();
+        assert_eq!((reminders(&mut reach, 19), reminders(&mut reach, 1)), (0, 1), "said again changes nothing");
+        assert_eq!(reminders(&mut reach, 24 * 3600), 147, "no more than one in ten minutes");
+        reach.handle_confirmed(FRESH);
+        assert_eq!(reminders(&mut reach, 100), 0);
     }
 }
