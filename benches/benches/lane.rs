@@ -7,7 +7,6 @@ use std::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fairlead::{
-    kafka::{Report, Verdict},
     lane::{Lane, Spooling},
     message::{Record, RouteId, Ticket, TopicId},
 };
@@ -31,15 +30,9 @@ fn turn(lane: &mut Lane, now: Instant, inside: &mut Vec<Record>) {
         };
         lane.handle_record(now, record);
     }
-    while let Some(ready) = lane.poll_ready(now) {
-        let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
-        inside.extend(ready.records.drain(..most));
-        lane.handle_produced(now, topic, partition, most);
-    }
-    for record in inside.drain(..) {
-        let report = Report { record, order: 0, verdict: Verdict::Delivered };
-        black_box(lane.handle_report(now, report));
-    }
+    fairlead_benches::confirm(lane, now, inside, |settlement| {
+        black_box(settlement);
+    });
 }
 
 fn lane(c: &mut Criterion) {

@@ -9,9 +9,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use fairlead::{
     message::TopicId,
     mqtt::Text,
-    route::{Filter, Table, Template, TopicDirectory},
-    settings::{Empty, HeaderSet, Owner, Route},
+    route::{Table, TopicDirectory},
+    settings::Route,
 };
+use fairlead_benches::route;
 
 /// Messages of one run.
 const MESSAGES: u64 = 200_000;
@@ -28,19 +29,6 @@ impl TopicDirectory for Directory {
 fn directory() -> Directory {
     let names = ["ais", "ais-position", "ais-static"];
     Directory((0..).map(TopicId).zip(names).map(|(id, name)| (name.to_owned(), id)).collect())
-}
-
-fn route(from: &str, topic: &str, key: &str) -> Route {
-    let from = Filter::parse(from).expect("a filter");
-    Route {
-        source: None,
-        topic: Template::parse(topic, &from).expect("a template"),
-        key: Template::parse(key, &from).expect("a template"),
-        owner: Owner::Partition,
-        empty: Empty::Value,
-        headers: HeaderSet::User,
-        from,
-    }
 }
 
 /// The topics of a stream of messages of `vessels`, each of which comes round in turn, far from its neighbours.

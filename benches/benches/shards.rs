@@ -13,13 +13,12 @@ use std::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fairlead::{
-    kafka::{Report, Verdict},
     lane::{Lane, Settlement, Spooling},
     message::{Record, Ticket, TopicId},
     mqtt::{Delivery, Input, Session},
     ring::{Mesh, Port},
-    route::{Decision, Filter, Table, Template, TopicDirectory, record},
-    settings::{Empty, HeaderSet, Owner, Route, Version},
+    route::{Decision, Table, TopicDirectory, partition, record},
+    settings::{Owner, Route, Version},
 };
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -33,19 +32,6 @@ struct Directory;
 impl TopicDirectory for Directory {
     fn find(&mut self, _: &str) -> Option<(TopicId, u32)> {
         Some((TopicId(0), PARTITIONS))
-    }
-}
-
-fn route(owner: Owner) -> Route {
-    let from = Filter::parse("ais/{vessel...}").expect("a filter");
-    Route {
-        source: None,
-        topic: Template::parse("ais", &from).expect("a template"),
-        key: Template::parse("{topic}", &from).expect("a template"),
-        owner,
-        empty: Empty::Value,
-        headers: HeaderSet::User,
-        from,
     }
 }
 
@@ -69,7 +55,7 @@ struct Shard {
 impl Shard {
     fn new(port: Port, owner: Owner) -> Shard {
         let (now, mut input) = (fairlead_benches::start(), Input::default());
-        let route = route(owner);
+        let route = Route { owner, ..fairlead_benches::route("ais/{vessel...}", "ais", "{topic}") };
         Shard {
             now,
             session: fairlead_benches::online(Version::V5, now, &mut input, port.shard()),
@@ -89,12 +75,12 @@ impl Shard {
     /// One turn's messages of the session, as far as their lanes.
     fn receive(&mut self) {
         fairlead_benches::feed(&mut self.input, &self.stream);
-        let shards = self.port.shards() as u32;
+        let shards = self.port.shards();
         while let Some(delivery) = self.session.poll_publish(self.now, &mut self.input).expect("valid") {
             let Delivery::Publish { ticket, publish } = delivery else { continue };
             let Decision::Route(entry) = self.table.lookup(&publish.topic, &mut Directory) else { continue };
             let to = match self.route.owner {
-                Owner::Partition => (entry.partition * shards / PARTITIONS) as usize,
+                Owner::Partition => partition::owner(entry.partition, PARTITIONS, shards),
                 Owner::Session => self.port.shard(),
             };
             let record = record(ticket, publish, &entry, &self.route).expect("nothing to drop");
@@ -111,21 +97,14 @@ impl Shard {
     fn settle(&mut self) {
         let Shard { now, lane, port, inside, receipts, .. } = self;
         port.take_records(usize::MAX, |record| lane.handle_record(*now, record));
-        while let Some(ready) = lane.poll_ready(*now) {
-            let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
-            inside.extend(ready.records.drain(..most));
-            lane.handle_produced(*now, topic, partition, most);
-        }
-        for record in inside.drain(..) {
-            let report = Report { record, order: 0, verdict: Verdict::Delivered };
-            if let Some(Settlement::Receipt(receipt)) = lane.handle_report(*now, report) {
-                if receipt.ticket.shard() == port.shard() {
-                    receipts.push(receipt.ticket);
-                } else {
-                    port.send_receipt(receipt);
-                }
+        fairlead_benches::confirm(lane, *now, inside, |settlement| {
+            let Some(Settlement::Receipt(receipt)) = settlement else { return };
+            if receipt.ticket.shard() == port.shard() {
+                receipts.push(receipt.ticket);
+            } else {
+                port.send_receipt(receipt);
             }
-        }
+        });
         port.ring();
         port.take_receipts(|receipt| receipts.push(receipt.ticket));
         self.open -= receipts.len();

@@ -3,9 +3,12 @@
 use std::time::Instant;
 
 use fairlead::{
-    message::Qos,
+    kafka::{Report, Verdict},
+    lane::{Lane, Settlement},
+    message::{Qos, Record},
     mqtt::{Input, Session},
-    settings::{Address, SessionPlan, Source, Subscription, Version},
+    route::{Filter, Template},
+    settings::{Address, Empty, HeaderSet, Owner, Route, SessionPlan, Source, Subscription, Version},
 };
 
 /// The time at which a bench begins. State machines take it as an argument, and no figure depends on it.
@@ -83,4 +86,31 @@ pub fn online(version: Version, now: Instant, input: &mut Input, shard: usize) -
     assert!(session.poll_publish(now, input).expect("valid").is_none());
     assert!(session.is_ready());
     session
+}
+
+/// A route, the parts of which are legal.
+#[must_use]
+pub fn route(from: &str, topic: &str, key: &str) -> Route {
+    let from = Filter::parse(from).expect("a filter");
+    Route {
+        source: None,
+        topic: Template::parse(topic, &from).expect("a template"),
+        key: Template::parse(key, &from).expect("a template"),
+        owner: Owner::Partition,
+        empty: Empty::Value,
+        headers: HeaderSet::User,
+        from,
+    }
+}
+
+/// A Kafka that confirms at once all that the lane has ready; `inside` is kept from call to call for its memory.
+pub fn confirm(lane: &mut Lane, now: Instant, inside: &mut Vec<Record>, mut each: impl FnMut(Option<Settlement>)) {
+    while let Some(ready) = lane.poll_ready(now) {
+        let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
+        inside.extend(ready.records.drain(..most));
+        lane.handle_produced(now, topic, partition, most);
+    }
+    for record in inside.drain(..) {
+        each(lane.handle_report(now, Report { record, order: 0, verdict: Verdict::Delivered }));
+    }
 }
