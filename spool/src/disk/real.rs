@@ -23,6 +23,10 @@ const LAYER: u64 = 0x794c_7630;
 const NETWORK: [u64; 9] =
     [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x00c3_6400, 0x5346_414f, 0x7461_636f, 0x0bd0_0bd0];
 
+/// The kernel keeps a file in pages as large as the writes that made it, and a store into a map dirties a whole one: of a
+/// file that was written by the mebibyte each group, however small, would write a mebibyte to the disk.
+const PAGE: usize = 4096;
+
 /// The disk of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Real;
@@ -148,7 +152,8 @@ impl File for RealFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        let offsets = (offset..).step_by(PAGE);
+        bytes.chunks(PAGE).zip(offsets).try_for_each(|(piece, offset)| self.0.write_all_at(piece, offset))
     }
 
     fn allocate(&self, size: u64) -> io::Result<()> {

@@ -155,6 +155,35 @@ fn a_bit_flipped_under_a_running_log_is_a_gap_and_its_segment_is_kept_aside() {
     assert_eq!(real(&path).recovery.backlog, 0);
 }
 
+/// Bytes of pages that this thread has dirtied so far (`proc_pid_io(5)`), if the kernel counts them.
+fn dirtied() -> Option<u64> {
+    let io = fs::read_to_string("/proc/thread-self/io").ok()?;
+    io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
+/// The kernel writes whole folios, which are as large as the writes that made the file.
+#[test]
+fn a_small_group_writes_no_more_than_its_blocks() {
+    const GROUPS: u64 = 100;
+    let (_folder, path) = folder();
+    let options = Options { max: 1 << 30, segment: 8 << 20, ..SMALL };
+    let mut rig = Rig::open(Real, &path, options).expect("it opens");
+    assert_eq!(rig.upkeep(), Vec::<String>::new());
+    let before = dirtied();
+    for number in 1..=GROUPS {
+        append_up_to(&mut rig, number);
+        rig.commit().expect("a record").expect("a disk that works");
+    }
+    match before.zip(dirtied()) {
+        Some((before, after)) if after > before => {
+            let each = (after - before) / GROUPS;
+            // Two of the largest pages that a kernel may have.
+            assert!(each <= 2 * (64 << 10), "{each} bytes for each group of one small record");
+        }
+        _ => println!("SKIPPED: the kernel does not count what is written to this file system"),
+    }
+}
+
 /// Fills a spool on a disk that runs out of space, and empties it again.
 fn on_a_small_disk(path: &Path) {
     let options = Options { max: 1 << 30, segment: 1 << 20, ..SMALL };
