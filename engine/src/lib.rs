@@ -23,5 +23,6 @@ pub mod settings;
 pub mod shard;
 #[cfg(test)]
 mod sim;
+mod slice;
 pub mod spool;
 pub mod subscriptions;

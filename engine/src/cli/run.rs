@@ -14,6 +14,7 @@ use crate::{
     logging,
     settings::{Host, Settings},
     shard::clock,
+    slice,
 };
 
 #[derive(Args, Debug)]
@@ -47,7 +48,12 @@ pub(super) fn prepare() -> Result<(logging::Logging, Runtime, Signals), Exit> {
         eprintln!("error: {text}");
         Exit::Config
     };
+    // Before the first thread is started, so that all have it.
+    let shortened = slice::shorten();
     let logging = logging::init(clock::now).map_err(|error| fail(error.to_string()))?;
+    if let Err(error) = shortened {
+        tracing::debug!(%error, "the kernel grants no short slices");
+    }
     let signals = Builder::new_current_thread().enable_all().build().and_then(|runtime| {
         let signals = runtime.block_on(async { Signals::new() })?;
         Ok((runtime, signals))
