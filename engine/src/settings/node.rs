@@ -69,6 +69,9 @@ impl Node {
 
     /// Fills what is left out. A list takes a table of defaults for each of its elements.
     pub(super) fn fill(&mut self, defaults: &Node) {
+        if let Value::Table(_) = defaults.value {
+            self.unfold();
+        }
         match (&mut self.value, &defaults.value) {
             (Value::Table(table), Value::Table(entries)) => {
                 for (name, entry) in entries {
@@ -87,6 +90,15 @@ impl Node {
         }
     }
 
+    /// Words that write out a list or a table become it.
+    fn unfold(&mut self) {
+        if let Value::Words(words) = &self.value
+            && let Some(value) = document::value(words, &self.origin)
+        {
+            self.value = value;
+        }
+    }
+
     /// Makes every value a default.
     pub(super) fn forget_places(&mut self) {
         self.origin = Origin::Default;
@@ -99,19 +111,20 @@ impl Node {
     }
 
     /// Sets the value at the end of a path; what is missing on the way is made.
-    pub(super) fn set(&mut self, path: &[&str], leaf: Node) -> Result<(), What> {
+    pub(super) fn set(&mut self, path: &[&str], mut leaf: Node) -> Result<(), What> {
         let [head, rest @ ..] = path else {
-            *self = leaf;
+            if let Value::Table(_) = self.value {
+                leaf.unfold();
+            }
+            self.merge(leaf);
             return Ok(());
         };
-        if let Value::Words(words) = &self.value
-            && let Some(value) = document::value(words, &self.origin)
-        {
-            self.value = value;
-        }
-        let next = |rest: &[&str]| match rest.first().and_then(|name| name.parse::<usize>().ok()) {
-            Some(_) => Node::new(Value::List(Vec::new()), leaf.origin.clone()),
-            None => Node::empty(leaf.origin.clone()),
+        self.unfold();
+        let next = |rest: &[&str]| match rest.first().map(|name| name.parse::<usize>()) {
+            Some(Ok(_)) => Node::new(Value::List(Vec::new()), leaf.origin.clone()),
+            Some(Err(_)) => Node::empty(leaf.origin.clone()),
+            // The leaf takes its place.
+            None => Node::new(Value::Broken, leaf.origin.clone()),
         };
         match (&mut self.value, head.parse::<usize>()) {
             (Value::List(elements), Ok(index)) => {

@@ -45,6 +45,28 @@ fn a_later_layer_wins_and_every_value_says_where_it_is_from() {
     }
 }
 
+/// As one of a later file would.
+#[test]
+fn a_table_of_the_environment_is_laid_over_the_one_below() {
+    let file = format!("{LEAST}[engine]\nmemory = \"48MiB\"\n");
+    for (table, ack) in [("{}", "durable"), ("{ ack = \"kafka\" }", "kafka")] {
+        let environment = [("FAIRLEAD__ENGINE", table), ("FAIRLEAD__SPOOL", "{}")];
+        let loaded = Given { files: &[&file], environment: &environment, ..Given::default() }.load();
+        assert_eq!(shown(&loaded, "engine.ack").0, format!("\"{ack}\""));
+        assert_eq!(shown(&loaded, "engine.memory"), pair("\"48MiB\"", "1.toml:10:10"));
+        assert_eq!(shown(&loaded, "engine.drain").1, "default");
+        assert!(loaded.settings.is_some());
+    }
+}
+
+#[test]
+fn lists_of_the_environment_take_the_defaults_of_their_elements() {
+    let source = "[{ name = \"pier\", url = \"mqtt://b\" }]";
+    let loaded = Given { files: &[LEAST], flags: &[("source", source)], ..Given::default() }.load();
+    assert_eq!(shown(&loaded, "source.0.qos"), pair("1", "default"));
+    assert_eq!(loaded.settings.unwrap().sources[0].name, "pier");
+}
+
 #[test]
 fn lists_of_a_later_file_take_the_place_of_the_earlier() {
     let second = "[[source]]\nname = \"pier\"\nurl = \"mqtt://b\"\n";
