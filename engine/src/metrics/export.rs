@@ -60,7 +60,9 @@ type SessionReading = fn(&SessionStatus) -> Option<u64>;
 /// The ledger's entries that are counted, but for the drops, which have reasons.
 const ENTRIES: [(&str, &str, AccountReading); 5] = [
     ("received_messages", "Messages read from brokers.", |account| account.received),
-    ("recovered_messages", "Messages found in the spool at start.", |account| account.recovered),
+    ("recovered_messages", "Messages found in the spool at start, counted when they are read.", |account| {
+        account.recovered
+    }),
     ("delivered_messages", "Messages confirmed by Kafka.", |account| account.delivered),
     ("dead_lettered_messages", "Messages written to the dead letters.", |account| account.dead_lettered),
     ("suppressed_messages", "Second copies, acknowledged and not produced.", |account| account.suppressed),

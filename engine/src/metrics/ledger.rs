@@ -18,7 +18,7 @@ use crate::message::DropReason;
 pub struct Account {
     /// Read from a broker.
     pub received: u64,
-    /// Found in the spool at start.
+    /// Found in the spool at start; counted when it is read, since only then the route is known.
     pub recovered: u64,
     /// Confirmed by Kafka.
     pub delivered: u64,
