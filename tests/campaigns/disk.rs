@@ -66,7 +66,7 @@ fn full(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     image.fill(dice.number(0..64) << 20);
     stage.kafka.freeze();
     // A shard that is full holds back what was read after its records, too.
-    let full = |shard| flood.bridge.metric("fairlead_spool_state", &[("shard", shard)]) == FULL;
+    let full = |shard| flood.bridge.metric(metric::SPOOL_STATE, &[("shard", shard)]) == FULL;
     wait_until(LIMIT, "the spool is full", || full("0") || full("1"));
     held_back(&flood);
     // librdkafka's threads spin while a request has no answer and more waits behind it.

@@ -137,9 +137,7 @@ impl Fleet {
     pub(crate) fn finish(mut self, stage: &Stage) -> Outcome {
         let result = self.publisher.stop(LIMIT);
         self.probe(stage, REST);
-        wait_until(REST, "everything comes to rest", || {
-            self.bridge.metric(metric::PENDING, &[]) == 0.0 && self.p2.tap().is_at_rest()
-        });
+        wait_until(REST, "everything comes to rest", || self.bridge.is_at_rest() && self.p2.tap().is_at_rest());
         let code = self.bridge.stop(LIMIT);
         let tap = self.p2.tap();
         let sent = self.publisher.sent();

@@ -106,6 +106,8 @@ impl Flood {
     /// may have been on its way already and, after a crash, is sent again.
     pub(crate) fn live(&mut self, stage: &Stage) {
         let start = now();
+        // A process that has just been started says nothing of its spool before it is connected.
+        self.bridge.wait_metric(metric::RECEIVED, &[], 1.0, LIVENESS * 6);
         let before = stage.kafka.count(&self.topic);
         let fresh = before + 2 * self.plan.window + 1;
         let reached = || stage.kafka.count(&self.topic) >= fresh;
@@ -116,7 +118,7 @@ impl Flood {
     /// Ends the load, waits for what is on its way, ends the bridge and judges.
     pub(crate) fn finish(mut self, stage: &Stage) -> Outcome {
         let result = self.firehose.stop(LIMIT);
-        wait_until(REST, "everything comes to rest", || self.bridge.metric(metric::PENDING, &[]) == 0.0);
+        wait_until(REST, "everything comes to rest", || self.bridge.is_at_rest());
         let code = self.bridge.stop(LIMIT);
         self.checker.read(&stage.kafka, &self.topic);
         let number = |key: &str| result[key].as_u64().unwrap_or(0);

@@ -197,7 +197,7 @@ fn topic_deleted(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     let mut flood = flowing(stage);
     // What Kafka has confirmed goes with the topic, so it is read before, while nothing flows.
     flood.firehose.process().freeze();
-    wait_until(LIMIT, "everything is confirmed", || flood.bridge.metric(metric::PENDING, &[]) == 0.0);
+    wait_until(LIMIT, "everything is confirmed", || flood.bridge.is_at_rest());
     flood.checker.read(&stage.kafka, &flood.topic);
     stage.kafka.delete_topic(&flood.topic);
     flood.firehose.process().thaw();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fairlead_tests::{
-    Config, Fairlead, Finished, Image, Mount, Record, Scratch, fairlead, free_port, now, wait_until, wire,
+    Config, Fairlead, Finished, Image, Mount, Record, Scratch, fairlead, free_port, metric, now, wait_until, wire,
 };
 
 use crate::{
@@ -157,7 +157,7 @@ fn a_disk_that_never_answers_is_told_and_does_not_hold_up_the_end() {
     session.send(&wire::publish_with(session.level, b"ais/1", 2 | wire::DUP, 3, &[], b"waits"));
     session.expect_id(wire::PUBACK, 3);
     scene.kafka.come_up();
-    scene.bridge.wait_metric_down("fairlead_spool_records", &[], 0.0, LIMIT);
+    scene.bridge.wait_metric_down(metric::SPOOL_RECORDS, &[], 0.0, LIMIT);
     let values: Vec<String> = scene.kafka.consume(TOPIC).iter().map(Record::text).collect();
     assert!(["first", "safe", "waits"].iter().all(|sent| values.iter().any(|value| value == sent)), "{values:?}");
     assert_eq!(scene.bridge.stop(LIMIT), 0);

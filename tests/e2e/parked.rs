@@ -97,8 +97,8 @@ fn what_is_parked_survives_a_kill_and_comes_before_anything_newer() {
     }
     scene.bridge.wait_metric("fairlead_parked_partitions", &[], 1.0, LIMIT);
     scene.kafka.set_broker(LEADER, true);
-    scene.bridge.wait_metric_down("fairlead_parked_records", &[], 0.0, LIMIT);
-    scene.bridge.wait_metric_down("fairlead_spool_records", &[], 0.0, LIMIT);
+    scene.bridge.wait_metric_down(metric::PARKED_RECORDS, &[], 0.0, LIMIT);
+    scene.bridge.wait_metric_down(metric::SPOOL_RECORDS, &[], 0.0, LIMIT);
     assert_eq!(scene.bridge.stop(LIMIT), 0);
     let records = scene.kafka.records(TOPIC, u64::from(next * u32::from(SENDERS)), LIMIT);
     for (sender, numbers) in by_sender(&records) {

@@ -113,7 +113,7 @@ fn want_of_memory_is_a_crash_like_any_other() {
     bridge.restart();
     bridge.wait_ready(LIMIT);
     firehose.stop(LIMIT);
-    bridge.wait_metric_down("fairlead_spool_records", &[], 0.0, FLOOD);
+    bridge.wait_metric_down(metric::SPOOL_RECORDS, &[], 0.0, FLOOD);
     assert_eq!(bridge.stop(LIMIT), 0);
     firehose.verify_acknowledged(&kafka, "ais");
 }

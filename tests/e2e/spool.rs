@@ -23,7 +23,7 @@ fn values(records: &[Record]) -> Vec<String> {
 
 /// Waits until Kafka has everything that lies in the spool.
 fn wait_drained(bridge: &Fairlead) {
-    wait_until(FLOOD, "the spool is drained", || bridge.metric("fairlead_spool_records", &[]) == 0.0);
+    wait_until(FLOOD, "the spool is drained", || bridge.metric(metric::SPOOL_RECORDS, &[]) == 0.0);
 }
 
 /// A broker sends at line rate once it is subscribed to, and a slow disk needs seconds for a segment.
@@ -63,7 +63,7 @@ fn outage(ack: &str) {
     bridge.wait_metric(metric::DELIVERED, &[], 60_000.0, LIMIT);
     let flowed = flowed_while_frozen(&kafka, &mut bridge, frozen);
     assert!(flowed > 0.4 * (rate * frozen) as f64, "the broker is drained while Kafka is frozen");
-    let (records, bytes) = (bridge.metric("fairlead_spool_records", &[]), bridge.metric("fairlead_spool_bytes", &[]));
+    let (records, bytes) = (bridge.metric(metric::SPOOL_RECORDS, &[]), bridge.metric("fairlead_spool_bytes", &[]));
     println!("in the spool: {records} records, {:.0} bytes each", bytes / records);
     kafka.thaw();
     let (start, delivered) = (now(), bridge.metric(metric::DELIVERED, &[]));
@@ -357,7 +357,7 @@ fn kafka_that_is_not_there_at_start_is_no_reason_to_leave_messages_with_the_brok
     for text in &sent[..500] {
         client.publish("ais/1", 1, text.as_bytes());
     }
-    bridge.wait_metric("fairlead_spool_records", &[], 500.0, LIMIT);
+    bridge.wait_metric(metric::SPOOL_RECORDS, &[], 500.0, LIMIT);
     kafka.restart();
     kafka.create_topic("ais", 3, &[]);
     for text in &sent[500..] {

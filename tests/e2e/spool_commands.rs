@@ -30,7 +30,7 @@ fn an_outage_of_kafka_is_degraded_and_not_an_outage() {
     let (mut scene, _session) = outage();
     scene.bridge.wait_degraded("Kafka is not reachable for ", LIMIT);
     scene.bridge.wait_degraded("messages go to the spool", LIMIT);
-    scene.bridge.wait_metric("fairlead_spool_records", &[], f64::from(SPOOLED), LIMIT);
+    scene.bridge.wait_metric(metric::SPOOL_RECORDS, &[], f64::from(SPOOLED), LIMIT);
     let metrics = scene.bridge.metrics();
     assert_eq!(metrics.sum(metric::PENDING, &[]), Some(f64::from(SPOOLED)), "the ledger covers the spool");
     assert_eq!((metrics.sum(metric::BALANCED, &[]), metrics.sum("fairlead_ready", &[])), (Some(1.0), Some(1.0)));

@@ -1,6 +1,7 @@
 //! The bridge under test, as the binary that users run.
 
 use std::{
+    collections::BTreeMap,
     env,
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -11,12 +12,15 @@ use std::{
 use crate::{
     config::Config,
     http::{Metrics, Response, get},
+    metric,
     port::free_port,
     process::Process,
     scratch::Scratch,
     wait::{wait_for, wait_until},
 };
 
+/// The state of a spool's log that takes nothing any more.
+const FENCED: f64 = 3.0;
 /// Longest start.
 const START: Duration = Duration::from_secs(20);
 /// Longest run of a command that does not bridge.
@@ -212,6 +216,20 @@ impl Fairlead {
     #[track_caller]
     pub fn wait_metric_down(&self, name: &str, labels: &[(&str, &str)], most: f64, limit: Duration) {
         wait_until(limit, &format!("{name} {labels:?} sinks to {most}"), || self.metric(name, labels) <= most);
+    }
+
+    /// Whether nothing is on its way and nothing waits on disk. What a former process left there is pending only once it
+    /// has been read; a spool that is fenced keeps what it could not sync, which has gone another way.
+    #[track_caller]
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let metrics = self.metrics();
+        let value = |name, labels: &[(&str, &str)]| metrics.sum(name, labels).unwrap_or(0.0);
+        let left = |(name, labels, records): &(String, BTreeMap<String, String>, f64)| {
+            let fenced = || value(metric::SPOOL_STATE, &[("shard", &labels["shard"])]) == FENCED;
+            [metric::SPOOL_RECORDS, metric::PARKED_RECORDS].contains(&name.as_str()) && *records > 0.0 && !fenced()
+        };
+        value(metric::PENDING, &[]) == 0.0 && !metrics.samples().iter().any(left)
     }
 
     /// Runs another command with this bridge's configuration and state, while it runs or after.

@@ -14,6 +14,12 @@ pub const DROPPED: &str = "fairlead_dropped_messages_total";
 pub const SUPPRESSED: &str = "fairlead_suppressed_messages_total";
 /// Messages on their way, by route.
 pub const PENDING: &str = "fairlead_pending_messages";
+/// Records in the spool that Kafka has not confirmed, by shard.
+pub const SPOOL_RECORDS: &str = "fairlead_spool_records";
+/// Records in the parked logs, by shard.
+pub const PARKED_RECORDS: &str = "fairlead_parked_records";
+/// What a spool's log can do, by shard.
+pub const SPOOL_STATE: &str = "fairlead_spool_state";
 /// PUBLISHes that are not acknowledged.
 pub const WINDOW: &str = "fairlead_mqtt_window_messages";
 /// 1 where a scrape of the ledger may be in the middle of a turn.

@@ -18,11 +18,12 @@ const COUNT: u16 = 12_000;
 #[must_use]
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes that run at the same time start at different places.
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    // Processes that run at the same time, and were often started one after the other, start far from each other: a port
+    // that one has just given up may still be dialled.
+    let start = ((std::process::id().wrapping_mul(0x9E37_79B9) >> 16) % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (start.wrapping_mul(7) % COUNT + step % COUNT) % COUNT;
+        let port = FIRST + (start + step % COUNT) % COUNT;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
