@@ -1,16 +1,20 @@
 //! The control plane's Kafka client: finds topics and creates missing ones. Its calls block; shards never make them.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use futures_lite::future::block_on;
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
-    error::{KafkaError, RDKafkaErrorCode},
-    metadata::MetadataTopic,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    metadata::{Metadata, MetadataTopic},
 };
 
-use super::config;
+use super::{bootstrap, config, raw};
 use crate::settings::{Create, Settings};
 
 /// Longest wait for one answer of Kafka.
@@ -78,9 +82,13 @@ impl fmt::Display for Durability {
     }
 }
 
+type Admin = AdminClient<DefaultClientContext>;
+
 /// Finds topics and creates missing ones.
 pub struct Resolver {
-    admin: AdminClient<DefaultClientContext>,
+    admin: Admin,
+    /// Questions in a row without an answer.
+    unanswered: AtomicU32,
     brokers: String,
     create: Option<Create>,
 }
@@ -92,7 +100,8 @@ impl Resolver {
     /// [`ClientError::Config`].
     pub fn new(settings: &Settings) -> Result<Resolver, ClientError> {
         let admin = config::client(settings).create().map_err(|error| ClientError::Config(error.to_string()))?;
-        Ok(Resolver { admin, brokers: settings.kafka.brokers.clone(), create: settings.kafka.create })
+        let (brokers, create) = (settings.kafka.brokers.clone(), settings.kafka.create);
+        Ok(Resolver { admin, unanswered: AtomicU32::new(0), brokers, create })
     }
 
     /// The partition count of a topic; creates the topic where the configuration says so. Blocks for seconds at most.
@@ -115,7 +124,7 @@ impl Resolver {
     /// # Errors
     /// [`ClientError::Unreachable`].
     pub fn cluster(&self) -> Result<Vec<String>, ClientError> {
-        let metadata = self.admin.inner().fetch_metadata(None, TIMEOUT).map_err(|error| self.unreachable(&error))?;
+        let metadata = self.metadata(None)?;
         Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
     }
 
@@ -124,8 +133,7 @@ impl Resolver {
     /// # Errors
     /// See [`ClientError`].
     pub fn partitions(&self, topic: &str) -> Result<Option<u32>, ClientError> {
-        let metadata =
-            self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).map_err(|error| self.unreachable(&error))?;
+        let metadata = self.metadata(Some(topic))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
             None if found.partitions().is_empty() => Ok(None),
@@ -140,21 +148,14 @@ impl Resolver {
     /// # Errors
     /// [`ClientError::Unreachable`].
     pub fn durability(&self, topic: &str) -> Result<Option<Durability>, ClientError> {
-        let metadata =
-            self.admin.inner().fetch_metadata(Some(topic), TIMEOUT).map_err(|error| self.unreachable(&error))?;
+        let metadata = self.metadata(Some(topic))?;
         let found = metadata.topics().first().into_iter().flat_map(MetadataTopic::partitions);
         let replicas = found.map(|partition| partition.replicas().len()).min();
-        Ok(replicas.and_then(|replicas| self.described(topic, replicas)))
-    }
-
-    fn described(&self, topic: &str, replicas: usize) -> Option<Durability> {
+        let Some(replicas) = replicas else { return Ok(None) };
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-        let configs = block_on(self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options)).ok()?;
-        let config = configs.into_iter().next()?.ok()?;
-        let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone());
-        let in_sync = value("min.insync.replicas")?.parse().ok()?;
-        let unclean = value("unclean.leader.election.enable")? != "false";
-        Some(Durability { replicas, in_sync, unclean })
+        let resource = ResourceSpecifier::Topic(topic);
+        let configs = self.ask(|admin| block_on(admin.describe_configs([&resource], &options)))?;
+        Ok(configs.into_iter().next().and_then(Result::ok).and_then(|config| durability(&config, replicas)))
     }
 
     fn create(&self, topic: &str, create: Create) -> Result<(), ClientError> {
@@ -162,7 +163,7 @@ impl Resolver {
             NewTopic::new(topic, create.partitions as i32, TopicReplication::Fixed(i32::from(create.replication)));
         // The broker answers when the topic's leaders are known everywhere.
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
-        let results = block_on(self.admin.create_topics([&new], &options)).map_err(|error| self.unreachable(&error))?;
+        let results = self.ask(|admin| block_on(admin.create_topics([&new], &options)))?;
         match results.into_iter().next() {
             Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => Err(ClientError::Unusable {
                 topic: topic.to_owned(),
@@ -172,12 +173,55 @@ impl Resolver {
         }
     }
 
-    fn unreachable(&self, error: &KafkaError) -> ClientError {
-        ClientError::Unreachable { brokers: self.brokers.clone(), why: words(error) }
+    fn metadata(&self, topic: Option<&str>) -> Result<Metadata, ClientError> {
+        self.ask(|admin| admin.inner().fetch_metadata(topic, TIMEOUT))
     }
+
+    /// Asks Kafka. After questions without an answer the client is told ever more rarely where Kafka is: see
+    /// [`bootstrap::is_due`].
+    fn ask<T>(&self, call: impl FnOnce(&Admin) -> KafkaResult<T>) -> Result<T, ClientError> {
+        let error = match call(&self.admin) {
+            Ok(answer) => {
+                self.unanswered.store(0, Ordering::Relaxed);
+                return Ok(answer);
+            }
+            Err(error) => error,
+        };
+        let unanswered = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        if bootstrap::is_due(unanswered * TIMEOUT.as_secs() as u32) {
+            raw::bootstrap(self.admin.inner(), &self.brokers);
+        }
+        Err(ClientError::Unreachable { brokers: self.brokers.clone(), why: words(&error) })
+    }
+}
+
+fn durability(config: &ConfigResource, replicas: usize) -> Option<Durability> {
+    let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone());
+    let in_sync = value("min.insync.replicas")?.parse().ok()?;
+    let unclean = value("unclean.leader.election.enable")? != "false";
+    Some(Durability { replicas, in_sync, unclean })
 }
 
 /// What happened, without the name of the call.
 fn words(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_lost_every_broker_is_told_where_kafka_is() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("ais", 3, 1).unwrap();
+        let nowhere = Resolver::new(&Settings::minimal("127.0.0.1:9")).unwrap();
+        let resolver = Resolver { brokers: cluster.bootstrap_servers(), ..nowhere };
+        let mut questions = (1..=5).map(|_| resolver.resolve("ais"));
+        assert!(matches!(questions.next(), Some(Err(ClientError::Unreachable { .. }))));
+        assert!(questions.any(|answer| answer == Ok(3)));
+        assert_eq!(resolver.unanswered.load(Ordering::Relaxed), 0);
+    }
 }

@@ -3,6 +3,7 @@
 //! [`Producer`] carries a shard's records, [`Resolver`] is the control plane's client that finds and creates topics,
 //! [`Topics`] is what it found. [`Resend`] sends records again for a command.
 
+mod bootstrap;
 mod client;
 mod config;
 mod delivery;
@@ -12,6 +13,7 @@ mod raw;
 mod resend;
 mod topics;
 
+pub use bootstrap::is_due;
 pub use client::{ClientError, Durability, Resolver};
 pub use config::{ConfigError, ProducerError, check_property};
 pub use delivery::{Event, HoldReason, Report, Verdict};

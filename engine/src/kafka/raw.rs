@@ -12,7 +12,11 @@ use std::{
     sync::Arc,
 };
 
-use rdkafka::{ClientConfig, bindings as rd, types::RDKafkaErrorCode};
+use rdkafka::{
+    ClientConfig, bindings as rd,
+    client::{Client, ClientContext},
+    types::RDKafkaErrorCode,
+};
 
 use super::{
     config::{self, ProducerError},
@@ -338,13 +342,10 @@ impl Producer {
         unsafe { rd::rd_kafka_purge(self.rk, flags) };
     }
 
-    /// Names the brokers of the configuration to librdkafka once more. It forgets all brokers when Kafka's metadata names
-    /// none, as it does while the only broker is fenced, and can miss its own way back
-    /// (<https://github.com/confluentinc/librdkafka/issues/5301>). librdkafka keeps each list it is given.
+    /// Names the brokers of the configuration to librdkafka once more: see [`is_due`](super::is_due).
     pub fn bootstrap(&self, brokers: &str) {
-        let brokers = CString::new(brokers).expect("a list of brokers has no NUL");
-        // SAFETY: `rk` is valid and the text, which is copied, is NUL-terminated.
-        unsafe { rd::rd_kafka_brokers_add(self.rk, brokers.as_ptr()) };
+        // SAFETY: `rk` is valid while the producer lives.
+        unsafe { add_brokers(self.rk, brokers) };
     }
 
     /// Brings about a fatal error, for tests of the recovery.
@@ -359,6 +360,21 @@ impl Producer {
             );
         }
     }
+}
+
+/// [`Producer::bootstrap`] of another client.
+pub(super) fn bootstrap<C: ClientContext>(client: &Client<C>, brokers: &str) {
+    // SAFETY: the handle is valid while the client lives.
+    unsafe { add_brokers(client.native_ptr(), brokers) };
+}
+
+/// # Safety
+///
+/// The handle is valid.
+unsafe fn add_brokers(rk: *mut rd::rd_kafka_t, brokers: &str) {
+    let brokers = CString::new(brokers).expect("a list of brokers has no NUL");
+    // SAFETY: the text, which is copied, is NUL-terminated.
+    unsafe { rd::rd_kafka_brokers_add(rk, brokers.as_ptr()) };
 }
 
 impl Drop for Producer {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use crate::kafka;
+
 /// How long a batch may wait for Kafka's confirmation before Kafka counts as away.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Heartbeats after which librdkafka, once it has no broker left and nothing is confirmed, is told where Kafka is: the first,
-/// and the longest wait for the next, which doubles.
-const REMIND: (u32, u32) = (10, 600);
 
 /// What is known. A shard that has nothing in flight knows nothing; for it the control thread asks Kafka.
 #[derive(Debug, Default)]
@@ -15,15 +14,8 @@ pub(super) struct Reach {
     away: bool,
     /// Something was confirmed since the last heartbeat.
     confirmed: bool,
-    /// librdkafka has said that it has no broker left, and nothing was confirmed since.
-    lost: Option<Lost>,
-}
-
-/// Heartbeats that are left until librdkafka is reminded, and how many there will be until the next time.
-#[derive(Clone, Copy, Debug)]
-struct Lost {
-    left: u32,
-    then: u32,
+    /// Seconds since librdkafka said that it has no broker left, if nothing was confirmed since.
+    lost: Option<u32>,
 }
 
 /// What a heartbeat tells.
@@ -41,9 +33,7 @@ pub(super) enum Heard {
 impl Reach {
     /// librdkafka says that no broker can be reached.
     pub(super) fn handle_away(&mut self) {
-        let (first, _) = REMIND;
-        let lost = self.lost.or(Some(Lost { left: first, then: 2 * first }));
-        *self = Reach { away: true, confirmed: false, lost };
+        *self = Reach { away: true, confirmed: false, lost: self.lost.or(Some(0)) };
     }
 
     /// Something was confirmed, while the oldest batch in flight is so old. Returns whether Kafka is back with that.
@@ -74,14 +64,10 @@ impl Reach {
 
     /// A second has passed. Returns whether librdkafka is to be told again where Kafka is.
     pub(super) fn reminds(&mut self) -> bool {
-        let Some(Lost { left, then }) = &mut self.lost else { return false };
-        *left -= 1;
-        if *left > 0 {
-            return false;
-        }
-        let (_, longest) = REMIND;
-        self.lost = Some(Lost { left: *then, then: longest.min(2 * *then) });
-        true
+        self.lost.as_mut().is_some_and(|seconds| {
+            *seconds += 1;
+            kafka::is_due(*seconds)
+        })
     }
 }
 
@@ -131,8 +117,8 @@ mod tests {
         reach.handle_away();
         assert_eq!((reminders(&mut reach, 9), reminders(&mut reach, 1)), (0, 1));
         reach.handle_away();
-        assert_eq!((reminders(&mut reach, 19), reminders(&mut reach, 1)), (0, 1), "said again changes nothing");
-        assert_eq!(reminders(&mut reach, 24 * 3600), 147, "no more than one in ten minutes");
+        assert_eq!((reminders(&mut reach, 9), reminders(&mut reach, 1)), (0, 1), "said again changes nothing");
+        assert_eq!(reminders(&mut reach, 24 * 3600), 148, "no more than one in ten minutes");
         reach.handle_confirmed(FRESH);
         assert_eq!(reminders(&mut reach, 100), 0);
     }
