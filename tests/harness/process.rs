@@ -13,10 +13,13 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::wait::wait_for;
+use crate::wait::{wait_for, wait_until};
 
 /// Linux counts CPU time for users in hundredths of a second on every architecture (`USER_HZ`).
 const TICK: Duration = Duration::from_millis(10);
+
+/// Longest wait for a process that was told to stop.
+const STOP: Duration = Duration::from_secs(10);
 
 /// Lines of a process's output that a failing test shows: a panic with its backtrace fits.
 const TAIL: usize = 120;
@@ -67,9 +70,16 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP, and waits until every thread stands still: one that runs on another core goes on for a moment.
+    ///
+    /// # Panics
+    ///
+    /// When one goes on.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        wait_until(STOP, &format!("{} stands still", self.name), || {
+            self.stats().all(|stat| matches!(state(&stat), 'T' | 'Z'))
+        });
     }
 
     /// SIGCONT.
@@ -138,19 +148,21 @@ impl Process {
     /// When it is not running.
     #[must_use]
     pub fn cpu_without(&self, name: &str) -> Duration {
+        self.stats().filter(|stat| !stat.contains(&format!("({name}"))).map(|stat| cpu_of(&stat)).sum()
+    }
+
+    /// What the kernel tells of each thread (proc_pid_stat(5)).
+    fn stats(&self) -> impl Iterator<Item = String> {
         let threads = fs::read_dir(self.proc_path("task")).expect("/proc/PID/task").flatten();
         // A thread may end meanwhile.
-        let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-        stats.filter(|stat| !stat.contains(&format!("({name}"))).map(|stat| cpu_of(&stat)).sum()
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
     }
 
     /// Whether it has decided to end, although a thread that the kernel does not let go keeps it from being gone: its exit
     /// code stands.
     #[must_use]
     pub fn is_ending(&self) -> bool {
-        // The state follows the name, which ends with the last bracket (proc_pid_stat(5)).
-        let stat = fs::read_to_string(self.proc_path("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('Z'))
+        fs::read_to_string(self.proc_path("stat")).is_ok_and(|stat| state(&stat) == 'Z')
     }
 
     /// The identifier of its first thread of this name.
@@ -241,10 +253,19 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     child.recv().expect("the spawning thread answers")
 }
 
-/// User and system time of a process or thread.
+/// The fields after the name of a process or thread, field 2, which may hold spaces and ends with the last bracket
+/// (proc_pid_stat(5)).
+fn fields(stat: &str) -> &str {
+    stat.rsplit_once(") ").expect("the name in /proc/PID/stat").1
+}
+
+/// The state of a process or thread: field 3.
+fn state(stat: &str) -> char {
+    fields(stat).chars().next().expect("the state in /proc/PID/stat")
+}
+
+/// User and system time of a process or thread: fields 14 and 15.
 fn cpu_of(stat: &str) -> Duration {
-    // Fields 14 and 15 (proc_pid_stat(5)); the name, field 2, may hold spaces and ends with the last bracket.
-    let (_, fields) = stat.rsplit_once(") ").expect("the name in /proc/PID/stat");
-    let ticks: u32 = fields.split(' ').skip(11).take(2).map(|t| t.parse::<u32>().expect("ticks")).sum();
+    let ticks: u32 = fields(stat).split(' ').skip(11).take(2).map(|t| t.parse::<u32>().expect("ticks")).sum();
     TICK * ticks
 }
