@@ -73,7 +73,7 @@ fn full(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     let span = Duration::from_secs(2);
     let before = flood.bridge.process().cpu_without("rdk:");
     pause(span);
-    let used = flood.bridge.process().cpu_without("rdk:") - before;
+    let used = flood.bridge.process().cpu_without("rdk:").saturating_sub(before);
     if dice.one_in(2) {
         image.make_room();
         pause(dice.span(100..2000));
@@ -81,7 +81,7 @@ fn full(stage: &mut Stage, dice: &mut Dice) -> Outcome {
     stage.kafka.thaw();
     flood.live(stage);
     let mut outcome = flood.finish(stage);
-    outcome.demand(used < span / 5, || format!("{used:?} of CPU time in {span:?} with a full disk"));
+    outcome.demand(used < span / 2, || format!("{used:?} of CPU time in {span:?} with a full disk"));
     outcome
 }
 
@@ -130,13 +130,8 @@ fn damaged(stage: &mut Stage, dice: &mut Dice, damage: fn(&Path, &mut Dice)) -> 
     flood.mixed = true;
     stage.kafka.thaw();
     flood.live(stage);
-    let log = flood.bridge.log();
-    flood.damage_reported =
-        ["quarantine", "are damaged or gone", "cannot be read any more"].iter().any(|word| log.contains(word));
-    let mut outcome = flood.finish(stage);
-    let panicked = log.contains("panicked");
-    outcome.demand(!panicked, || "a panic".to_owned());
-    outcome
+    flood.damaged = true;
+    flood.finish(stage)
 }
 
 fn truncated(stage: &mut Stage, dice: &mut Dice) -> Outcome {

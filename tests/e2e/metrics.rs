@@ -136,7 +136,7 @@ fn ledger_balances_at_every_scrape_under_load() {
     let mut firehose = Loadgen::firehose(&["--messages", "500000"]);
     let mut bridge = Fairlead::start(&config(firehose.url(), kafka, &topic));
     let mut exact = 0;
-    wait_until(Duration::from_secs(60), "the flood is through", || {
+    wait_until(Duration::from_secs(180), "the flood is through", || {
         if let Some(scrape) = get(bridge.admin(), "/metrics") {
             let metrics = Metrics::parse(&scrape.body);
             assert_eq!(metrics.imbalance(), None);

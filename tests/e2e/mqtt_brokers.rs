@@ -78,13 +78,14 @@ fn killed_broker_is_met_again() {
     bridge.wait_ready(LIMIT);
     publish(&mut Client::connect(mosquitto.port(), "vessel"), 1, 1000..2000);
     assert_all_in_order(kafka, &topic, 2000);
-    assert_eq!(bridge.metric(metric::RECONNECTS, &[]), 1.0);
+    assert_eq!(bridge.metric("fairlead_mqtt_connects_total", &[]), 2.0, "connected once more");
 
     // And with nothing left of the session.
+    let lost = bridge.metric(metric::SESSION_LOST, &[]);
     mosquitto.stop();
     mosquitto.forget();
     mosquitto.restart();
-    bridge.wait_metric(metric::SESSION_LOST, &[], 1.0, LIMIT);
+    bridge.wait_metric(metric::SESSION_LOST, &[], lost + 1.0, LIMIT);
     bridge.wait_ready(LIMIT);
     publish(&mut Client::connect(mosquitto.port(), "vessel"), 1, 2000..3000);
     assert_all_in_order(kafka, &topic, 3000);

@@ -219,8 +219,8 @@ fn kills_under_load_at_qos_2() {
         bridge.wait_ready(LIMIT);
     }
     let sent = publisher.stop(LIMIT)["sent"].as_u64().unwrap();
-    wait_until(LIMIT * 2, "everything is in Kafka and acknowledged", || {
-        kafka.count(&topic) >= sent && proxy.tap().is_at_rest() && bridge.metric(metric::PENDING, &[]) == 0.0
+    wait_until(LIMIT * 6, "everything is in Kafka and acknowledged", || {
+        kafka.count(&topic) >= sent && proxy.tap().is_at_rest() && bridge.is_at_rest()
     });
     assert_eq!(bridge.stop(LIMIT), 0);
     let tap = proxy.tap();

@@ -38,7 +38,8 @@ fn a_panic_of_one_shard_is_the_end_of_the_process() {
     scene.bridge.wait_log("panicked", LIMIT);
     let start = now();
     assert_eq!(scene.bridge.process().wait(LIMIT), ABORTED);
-    assert!(now() - start < Duration::from_secs(1), "a bridge without a shard lives on");
+    // The panic's backtrace is written first.
+    assert!(now() - start < Duration::from_secs(10), "a bridge without a shard lives on");
     let log = scene.bridge.log();
     assert!(log.contains("'shard-1'") && log.matches("panicked").count() == 1, "that shard, and no other: {log}");
     // As after any crash.
@@ -113,7 +114,7 @@ fn want_of_memory_is_a_crash_like_any_other() {
     bridge.restart();
     bridge.wait_ready(LIMIT);
     firehose.stop(LIMIT);
-    bridge.wait_metric_down(metric::SPOOL_RECORDS, &[], 0.0, FLOOD);
+    wait_until(FLOOD, "everything is in Kafka", || bridge.is_at_rest());
     assert_eq!(bridge.stop(LIMIT), 0);
     firehose.verify_acknowledged(&kafka, "ais");
 }

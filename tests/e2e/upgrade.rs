@@ -122,6 +122,7 @@ fn what_an_earlier_build_left_is_delivered_byte_for_byte() {
     let folder = with_spool(&files(&golden()));
     let mut bridge = Fairlead::start_in(folder, &[], &config(Config::new(&broker.url(), kafka.brokers(), TOPIC)));
     let expected = messages();
+    let mut session = broker.accept_session(false, LIMIT);
     let records = kafka.records(TOPIC, expected.len() as u64, LIMIT);
     assert_eq!(records.len(), expected.len());
     for (record, message) in records.iter().zip(&expected) {
@@ -133,7 +134,6 @@ fn what_an_earlier_build_left_is_delivered_byte_for_byte() {
     }
     // The ledger knows the route of each by what it is, and goes on behind them.
     bridge.wait_metric(metric::RECOVERED, &[("route", "ais/#")], expected.len() as f64, LIMIT);
-    let mut session = broker.accept_session(false, LIMIT);
     session.publish("ais/1", 1, 1, b"new");
     session.expect_id(wire::PUBACK, 1);
     assert_eq!(kafka.records(TOPIC, expected.len() as u64 + 1, LIMIT).last().unwrap().text(), "new");

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Longest wait for the next packet of the bridge.
-const PACKET: Duration = Duration::from_secs(10);
+const PACKET: Duration = Duration::from_secs(30);
 
 /// Packets of a flood that are written at once.
 const FLOOD_BLOCK: usize = 4096;

@@ -22,7 +22,7 @@ use crate::{
 /// The state of a spool's log that takes nothing any more.
 const FENCED: f64 = 3.0;
 /// Longest start.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Longest run of a command that does not bridge.
 const COMMAND: Duration = Duration::from_secs(30);
 

@@ -16,6 +16,9 @@ use crate::wait::{now, wait_for, wait_until};
 
 /// Longest answer to one request.
 const REQUEST: Duration = Duration::from_secs(15);
+/// Longest wait of a client that is made anew for the next try: one that was told of no broker may never find one again
+/// (<https://github.com/confluentinc/librdkafka/issues/5301>).
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A client of one Kafka.
 #[derive(Clone, Debug)]
@@ -175,8 +178,7 @@ impl KafkaClient {
     /// The broker that leads each partition of a topic, and how many replicas are in sync; `None` while Kafka cannot say.
     #[must_use]
     pub fn leaders(&self, name: &str) -> Option<Vec<(i32, usize)>> {
-        let consumer = self.consumer();
-        let metadata = consumer.fetch_metadata(Some(name), REQUEST).ok()?;
+        let metadata = self.consumer().fetch_metadata(Some(name), ANSWER).ok()?;
         let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
         let mut partitions: Vec<_> = topic.partitions().iter().collect();
         partitions.sort_unstable_by_key(|partition| partition.id());
@@ -190,8 +192,8 @@ impl KafkaClient {
     /// When Kafka does not answer or has no such topic.
     #[must_use]
     pub fn end_offsets(&self, topic: &str) -> Vec<i64> {
-        let consumer = self.consumer();
-        wait_for(REQUEST, &format!("end offsets of {topic}"), || self.try_end_offsets(&consumer, topic))
+        let what = format!("end offsets of {topic}");
+        wait_for(REQUEST * 4, &what, || self.try_end_offsets(&self.consumer(), topic))
     }
 
     /// How many records a topic holds.
@@ -208,11 +210,14 @@ impl KafkaClient {
     #[track_caller]
     #[must_use]
     pub fn records(&self, topic: &str, count: u64, limit: Duration) -> Vec<Record> {
-        let consumer = self.consumer();
+        let mut consumer = self.consumer();
         let mut have = 0;
         let end = now() + limit;
         let ends = wait_for(limit + REQUEST, "records in Kafka", || {
             let ends = self.try_end_offsets(&consumer, topic);
+            if ends.is_none() {
+                consumer = self.consumer();
+            }
             have = ends.iter().flatten().sum::<i64>().cast_unsigned();
             assert!(have >= count || now() < end, "{have} of {count} records in {topic} after {limit:?}");
             ends.filter(|_| have >= count)
@@ -233,9 +238,8 @@ impl KafkaClient {
     /// When Kafka does not answer.
     #[track_caller]
     pub fn visit(&self, topic: &str, show: impl FnMut(&BorrowedMessage<'_>)) {
-        let consumer = self.consumer();
-        let ends = wait_for(REQUEST, &format!("end offsets of {topic}"), || self.try_end_offsets(&consumer, topic));
-        visit(&consumer, topic, &ends, show);
+        let ends = self.end_offsets(topic);
+        visit(&self.consumer(), topic, &ends, show);
     }
 
     fn client(&self) -> ClientConfig {
@@ -257,14 +261,14 @@ impl KafkaClient {
     }
 
     fn partitions_with(&self, consumer: &BaseConsumer, name: &str) -> Option<i32> {
-        let metadata = consumer.fetch_metadata(Some(name), REQUEST).ok()?;
+        let metadata = consumer.fetch_metadata(Some(name), ANSWER).ok()?;
         let topic = metadata.topics().first().filter(|t| t.error().is_none())?;
         i32::try_from(topic.partitions().iter().filter(|p| p.leader() >= 0).count()).ok()
     }
 
     /// The end offsets; `None` while Kafka cannot say (a partition without a leader, just after a restart).
     fn try_end_offsets(&self, consumer: &BaseConsumer, topic: &str) -> Option<Vec<i64>> {
-        let end = |partition| Some(consumer.fetch_watermarks(topic, partition, REQUEST).ok()?.1);
+        let end = |partition| Some(consumer.fetch_watermarks(topic, partition, ANSWER).ok()?.1);
         (0..self.partitions_with(consumer, topic)?).map(end).collect()
     }
 }

@@ -142,10 +142,14 @@ impl Pump {
         self.shared.notes.passed(self.number, self.direction, &mut self.scanner, bytes);
         let mut to = self.to();
         if fault.slice {
-            bytes.iter().try_for_each(|byte| {
+            for (at, byte) in bytes.iter().enumerate() {
+                if !self.shared.fault(self.direction).slice {
+                    return to.write_all(&bytes[at..]);
+                }
                 pause(SLICE);
-                to.write_all(&[*byte])
-            })
+                to.write_all(&[*byte])?;
+            }
+            Ok(())
         } else {
             to.write_all(bytes)
         }

@@ -305,7 +305,8 @@ fn the_window_is_kept() {
     assert_eq!(progress.snapshot().sent, 6);
     peer.ack(kind::PUBACK, first[2].packet_id);
     publisher.stop();
-    for publish in first[3..].iter().chain(&second) {
+    // One is left open, so that it comes back.
+    for publish in first[3..].iter().chain(&second[..1]) {
         peer.ack(kind::PUBACK, publish.packet_id);
     }
     peer.cut();
