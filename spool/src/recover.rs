@@ -308,6 +308,7 @@ impl<D: Disk> Opening<D> {
                 next_id: self.next_id,
                 files: self.files,
                 occupied,
+                turn: 0,
                 check_at: None,
                 make_at: None,
                 rest_until: None,

@@ -57,6 +57,8 @@ pub(crate) struct Plan<D: Disk> {
     pub(crate) files: u64,
     /// Bytes taken from the shared budget.
     pub(crate) occupied: u64,
+    /// Whose turn it is.
+    pub(crate) turn: usize,
     pub(crate) check_at: Option<Instant>,
     /// Something failed: upkeep rests, that which needs space and the rest each for itself.
     pub(crate) make_at: Option<Instant>,
@@ -67,24 +69,38 @@ pub(crate) struct Plan<D: Disk> {
     pub(crate) retired: bool,
 }
 
+/// One kind of upkeep: the task, if it is due.
+type Turn<D> = fn(&mut Log<D>, Instant) -> Option<Task<D>>;
+
 impl<D: Disk> Log<D> {
+    /// What upkeep there is takes turns: at full speed there is always a segment to make, and whatever waited behind that
+    /// (footers, without which the next start scans a segment; the cursor; what is let go) would never come.
+    const TURNS: [Turn<D>; 5] = [Self::make, Self::check, Self::write_cursor, Self::seal, Self::free];
+    /// The first of them that needs no space and is there for whoever appends nothing.
+    const RELEASE: usize = 2;
+
     /// The next piece of upkeep that is due, if none is under way.
     pub fn poll_upkeep(&mut self, now: Instant) -> Option<Upkeep<D>> {
         self.upkeep.check_at.get_or_insert(now + CHECK_EVERY);
-        if self.upkeep.busy.is_some() {
-            return None;
-        }
-        let task = self.make(now).or_else(|| self.keep(now)).or_else(|| self.check(now))?;
-        Some(self.start_upkeep(now, task))
+        self.next_upkeep(now, &Self::TURNS)
     }
 
     /// The next piece of upkeep that is due and needs no space, for whoever appends nothing: the cursor, footers, and
     /// what is delivered is let go.
     pub fn poll_release(&mut self, now: Instant) -> Option<Upkeep<D>> {
+        self.next_upkeep(now, &Self::TURNS[Self::RELEASE..])
+    }
+
+    fn next_upkeep(&mut self, now: Instant, turns: &[Turn<D>]) -> Option<Upkeep<D>> {
         if self.upkeep.busy.is_some() {
             return None;
         }
-        self.keep(now).map(|task| self.start_upkeep(now, task))
+        let task = (0..turns.len()).find_map(|_| {
+            let turn = turns[self.upkeep.turn % turns.len()];
+            self.upkeep.turn += 1;
+            turn(self, now)
+        })?;
+        Some(self.start_upkeep(now, task))
     }
 
     fn start_upkeep(&mut self, now: Instant, task: Task<D>) -> Upkeep<D> {
@@ -108,12 +124,10 @@ impl<D: Disk> Log<D> {
         self.prepare().or_else(|| self.spare())
     }
 
-    fn keep(&mut self, now: Instant) -> Option<Task<D>> {
-        if self.upkeep.rest_until.is_some_and(|until| until > now) {
-            return None;
-        }
-        self.upkeep.rest_until = None;
-        self.write_cursor(now).or_else(|| self.seal()).or_else(|| self.free())
+    /// Whether what needs no space rests after a fault.
+    fn rests(&mut self, now: Instant) -> bool {
+        self.upkeep.rest_until = self.upkeep.rest_until.filter(|&until| until > now);
+        self.upkeep.rest_until.is_some()
     }
 
     fn prepare(&mut self) -> Option<Task<D>> {
@@ -190,6 +204,9 @@ impl<D: Disk> Log<D> {
     }
 
     fn write_cursor(&mut self, now: Instant) -> Option<Task<D>> {
+        if self.rests(now) {
+            return None;
+        }
         let news = self.delivered - self.upkeep.cursor.delivered;
         if news == 0 {
             self.upkeep.cursor_asked = false;
@@ -219,7 +236,10 @@ impl<D: Disk> Log<D> {
         Some(Task::Cursor { cursor, file: self.upkeep.cursor_file.clone() })
     }
 
-    fn seal(&mut self) -> Option<Task<D>> {
+    fn seal(&mut self, now: Instant) -> Option<Task<D>> {
+        if self.rests(now) {
+            return None;
+        }
         let segment = self.segments.iter().find(|segment| segment.condition == Condition::Complete)?;
         Some(Task::Seal {
             id: segment.header.id,
@@ -229,7 +249,10 @@ impl<D: Disk> Log<D> {
         })
     }
 
-    fn free(&mut self) -> Option<Task<D>> {
+    fn free(&mut self, now: Instant) -> Option<Task<D>> {
+        if self.rests(now) {
+            return None;
+        }
         let mut delivered = self.upkeep.cursor.delivered;
         if has_bug("unlink_before_cursor") {
             delivered = self.delivered;

@@ -298,6 +298,30 @@ fn a_mark_follows_the_last_group_after_ten_milliseconds() {
     assert!(rig.commit().is_none(), "one is enough");
 }
 
+/// At full speed there is always a segment to make.
+#[test]
+fn what_is_delivered_is_let_go_also_at_full_speed() {
+    let disk = Memory::new();
+    let mut rig = memory(&disk);
+    let mut most = 0;
+    for _ in 0..400 {
+        // All that there is room for.
+        loop {
+            let number = rig.log.appended() + 1;
+            if rig.log.append(&data(&number.to_le_bytes(), &payload(number))).is_err() && rig.commit().is_none() {
+                break;
+            }
+        }
+        rig.log.release(rig.log.synced());
+        rig.pass(Duration::from_millis(100));
+        if let Some(upkeep) = rig.log.poll_upkeep(rig.now) {
+            rig.log.handle_upkeep(rig.now, upkeep.run()).expect("a disk that works");
+        }
+        most = most.max(rig.log.usage().segments);
+    }
+    assert!(rig.log.delivered() > 1000 && most <= 4, "{most} segments, {} records", rig.log.delivered());
+}
+
 #[test]
 fn the_cursor_is_written_every_hundred_milliseconds_or_when_asked() {
     let disk = Memory::new();
