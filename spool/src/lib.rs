@@ -128,6 +128,7 @@ mod found;
 mod group;
 pub mod inspect;
 mod job;
+mod kept;
 mod log;
 mod map;
 mod note;
