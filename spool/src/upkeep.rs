@@ -76,13 +76,15 @@ impl<D: Disk> Log<D> {
     /// The next piece of upkeep that is due, if none is under way.
     pub fn poll_upkeep(&mut self, now: Instant) -> Option<Upkeep<D>> {
         self.upkeep.check_at.get_or_insert(now + CHECK_EVERY);
-        self.next_upkeep(now, &Self::TURNS)
+        let turns = if self.rests(now) { &Self::TURNS[..Self::RELEASE] } else { &Self::TURNS[..] };
+        self.next_upkeep(now, turns)
     }
 
     /// The next piece of upkeep that is due and needs no space, for whoever appends nothing: the cursor, footers, and
     /// what is delivered is let go.
     pub fn poll_release(&mut self, now: Instant) -> Option<Upkeep<D>> {
-        self.next_upkeep(now, &Self::TURNS[Self::RELEASE..])
+        let turns = if self.rests(now) { &[] } else { &Self::TURNS[Self::RELEASE..] };
+        self.next_upkeep(now, turns)
     }
 
     fn next_upkeep(&mut self, now: Instant, turns: &[Turn<D>]) -> Option<Upkeep<D>> {
@@ -198,9 +200,6 @@ impl<D: Disk> Log<D> {
     }
 
     fn write_cursor(&mut self, now: Instant) -> Option<Task<D>> {
-        if self.rests(now) {
-            return None;
-        }
         let news = self.delivered - self.upkeep.cursor.delivered;
         if news == 0 {
             self.upkeep.cursor_asked = false;
@@ -230,10 +229,7 @@ impl<D: Disk> Log<D> {
         Some(Task::Cursor { cursor, file: self.upkeep.cursor_file.clone() })
     }
 
-    fn seal(&mut self, now: Instant) -> Option<Task<D>> {
-        if self.rests(now) {
-            return None;
-        }
+    fn seal(&mut self, _: Instant) -> Option<Task<D>> {
         let segment = self.segments.iter().find(|segment| segment.condition == Condition::Complete)?;
         Some(Task::Seal {
             id: segment.header.id,
@@ -243,10 +239,7 @@ impl<D: Disk> Log<D> {
         })
     }
 
-    fn free(&mut self, now: Instant) -> Option<Task<D>> {
-        if self.rests(now) {
-            return None;
-        }
+    fn free(&mut self, _: Instant) -> Option<Task<D>> {
         let mut delivered = self.upkeep.cursor.delivered;
         if has_bug("unlink_before_cursor") {
             delivered = self.delivered;
