@@ -126,8 +126,10 @@ impl Flood {
         self.checker.read(&stage.kafka, &self.topic);
         let number = |key: &str| result[key].as_u64().unwrap_or(0);
         let lost = number("connections").saturating_sub(1);
-        let mut outcome = self.checker.judge(&self.evidence(stage, lost, number("redelivered")));
-        outcome.keep_log(&self.bridge.log());
+        let log = self.bridge.log();
+        let mut outcome = self.checker.judge(&self.evidence(stage, lost, number("redelivered"), &log));
+        outcome.demand(!log.contains("panicked"), || "a panic".to_owned());
+        outcome.keep_log(&log);
         outcome.judge_process(&self.watch.seen());
         outcome.judge_liveness(self.liveness);
         outcome.counts.crashes = self.crashes;
@@ -142,7 +144,7 @@ impl Flood {
         outcome
     }
 
-    fn evidence(&self, stage: &Stage, lost: u64, redelivered: u64) -> Evidence {
+    fn evidence(&self, stage: &Stage, lost: u64, redelivered: u64, log: &str) -> Evidence {
         Evidence {
             sent: self.firehose.sent(),
             acknowledged: self.firehose.acknowledged(),
@@ -151,7 +153,7 @@ impl Flood {
             disordered: 0,
             reruns: (!self.mixed).then_some(lost * stage.ack.reruns()),
             unstamped: 0,
-            damage_reported: self.damaged && DAMAGE.iter().any(|words| self.bridge.log().contains(words)),
+            damage_reported: self.damaged && DAMAGE.iter().any(|words| log.contains(words)),
         }
     }
 }
