@@ -1,6 +1,6 @@
 //! What lies in a log's folder, looked at without changing anything.
 
-use std::{io, path::Path};
+use std::{io, path::Path, thread};
 
 use crate::{
     Name, Sequence,
@@ -11,8 +11,15 @@ use crate::{
         meta::Unusable,
         segment::{BEGUN, Footer, Header, data_end},
     },
+    segment::file_name,
     survey::{self, Survey},
 };
+
+/// Threads that look at the segments of one log, so that a disk that has to be waited for is asked for several at once.
+const READERS: usize = 8;
+
+/// Fewer segments than this are not worth a thread.
+const SHARE: usize = 16;
 
 /// A segment's file, looked at.
 #[derive(Debug)]
@@ -71,6 +78,31 @@ impl<D: Disk> Found<D> {
     pub(crate) fn base(&self) -> Option<Sequence> {
         self.header.begun.map(|begun| begun.base).or(self.survey.first())
     }
+}
+
+/// Looks at segments' files, in the order of `ids`.
+pub(crate) fn segments<D: Disk>(
+    disk: &D,
+    folder: &Path,
+    spool: &[u8; 16],
+    log: Name,
+    ids: &[u64],
+) -> Vec<Result<Found<D>, Refused>> {
+    let read = |id: &u64| Found::read(disk.open(&folder.join(file_name(*id))), spool, log, *id);
+    let share = |ids: &[u64]| ids.iter().map(read).collect::<Vec<_>>();
+    if ids.len() <= SHARE {
+        return share(ids);
+    }
+    let share = &share;
+    thread::scope(|scope| {
+        let start = |ids| thread::Builder::new().spawn_scoped(scope, move || share(ids)).map_err(|_| ids);
+        let readers: Vec<_> = ids.chunks(ids.len().div_ceil(READERS).max(SHARE)).map(start).collect();
+        let join = |reader| match reader {
+            Ok(reader) => thread::ScopedJoinHandle::join(reader).expect("reading does not panic"),
+            Err(ids) => share(ids),
+        };
+        readers.into_iter().flat_map(join).collect()
+    })
 }
 
 /// The valid slot with the higher counter, else none at all (counter 0), and the file, if there is one.

@@ -100,19 +100,16 @@ pub(crate) fn recover<D: Disk>(
 impl<D: Disk> Opening<D> {
     fn look(&mut self) -> Result<Vec<Found<D>>, OpenError> {
         let disk = self.shared.disk.clone();
-        let mut found = Vec::new();
         let names = disk.list(&self.folder).map_err(io_error("list", &self.folder))?;
         let cursor = found::cursor(disk.open(&self.folder.join(CURSOR)), &self.shared.spool, self.name);
         let (cursor, file) = cursor.map_err(io_error("read the cursor in", &self.folder))?;
         self.next_id = cursor.segment.max(cursor.synced_segment) + 1;
         self.cursor = cursor;
+        let mut ids = Vec::new();
         for file in names {
             let path = self.folder.join(&file);
             match named(&file) {
-                Named::Segment(id) => {
-                    self.next_id = self.next_id.max(id + 1);
-                    found.extend(self.load(id)?);
-                }
+                Named::Segment(id) => ids.push(id),
                 Named::Free(id) => {
                     self.next_id = self.next_id.max(id + 1);
                     self.load_free(id).map_err(io_error("examine", &path))?;
@@ -123,6 +120,12 @@ impl<D: Disk> Opening<D> {
                 Named::Cursor => {}
                 Named::Unknown => self.recovery.warnings.push(Warning::Unknown(path)),
             }
+        }
+        self.next_id = ids.last().map_or(self.next_id, |last| self.next_id.max(last + 1));
+        let segments = found::segments(&disk, &self.folder, &self.shared.spool, self.name, &ids);
+        let mut found = Vec::new();
+        for (id, read) in ids.into_iter().zip(segments) {
+            found.extend(self.load(id, read)?);
         }
         let empty = found.is_empty() && self.free.is_empty();
         if self.cursor.counter == 0 && !empty && file.is_some() {
@@ -143,9 +146,9 @@ impl<D: Disk> Opening<D> {
     }
 
     /// A segment's file; one that is none of this log's is set aside.
-    fn load(&mut self, id: u64) -> Result<Option<Found<D>>, OpenError> {
+    fn load(&mut self, id: u64, read: Result<Found<D>, Refused>) -> Result<Option<Found<D>>, OpenError> {
         let path = self.folder.join(file_name(id));
-        match Found::read(self.shared.disk.open(&path), &self.shared.spool, self.name, id) {
+        match read {
             Ok(found) => {
                 self.files += found.header.size;
                 Ok(Some(found))

@@ -95,11 +95,10 @@ impl<'f, F: File> Scanner<'f, F> {
         while self.at < self.end {
             let seed = self.seed;
             let bytes = self.view(record::HEADER)?;
-            let skip = bytes.windows(record::HEADER).step_by(8).position(|place| record::plausible(place, seed));
-            match skip {
+            match record::find(bytes, seed) {
                 Some(0) => {}
                 Some(skip) => {
-                    self.at += 8 * skip as u64;
+                    self.at += skip as u64;
                     continue;
                 }
                 None => {

@@ -1,5 +1,7 @@
 //! A record: 56 bytes of header, metadata, key, payload, filled up to eight bytes.
 
+use memchr::memmem;
+
 use super::{Fields, Seed};
 use crate::{Entry, Kind, Sequence};
 
@@ -132,9 +134,10 @@ fn length_at(group: &[u8], at: usize) -> Option<usize> {
     (length > 0).then_some(length)
 }
 
-/// Whether a record of this life may start here: cheap enough to ask at every eighth byte.
-pub(crate) fn plausible(bytes: &[u8], seed: Seed) -> bool {
-    bytes.get(TAG_AT..HEADER).is_some_and(|tag| tag == seed.tag().to_le_bytes())
+/// How far behind the start of `bytes` a record of this life may start; looks at every eighth byte.
+pub(crate) fn find(bytes: &[u8], seed: Seed) -> Option<usize> {
+    let tag = seed.tag().to_le_bytes();
+    memmem::find_iter(bytes.get(TAG_AT..)?, &tag).find(|at| at.is_multiple_of(ALIGN))
 }
 
 /// What stands at the beginning of `bytes`, which lie at `offset`; records end at `room` bytes from here.
@@ -149,7 +152,7 @@ pub(crate) fn look(bytes: &[u8], room: u64, seed: Seed, offset: u64) -> Look {
     if bytes.len() < HEADER {
         return Look::Short(HEADER);
     }
-    if !plausible(bytes, seed) {
+    if bytes[TAG_AT..HEADER] != seed.tag().to_le_bytes() {
         return Look::Foreign;
     }
     let size = length.next_multiple_of(ALIGN);

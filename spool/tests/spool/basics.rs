@@ -27,3 +27,20 @@ fn what_is_synced_is_read_back_in_order_also_after_reopening() {
     assert_eq!(rig.recovery.backlog, 110);
     assert_eq!(rig.read_all(), (rest, vec![]));
 }
+
+/// Several threads look at so many.
+#[test]
+fn a_backlog_of_many_segments_is_found_in_order() {
+    let disk = Memory::new();
+    let mut rig = memory(&disk);
+    let mut last = 0;
+    while rig.log.usage().segments < 35 {
+        last += 100;
+        append_up_to(&mut rig, last);
+        rig.settle();
+    }
+    drop(rig);
+    let rig = memory(&disk);
+    assert_eq!((rig.recovery.backlog, rig.recovery.torn, rig.recovery.degraded), (last, false, false));
+    assert_eq!(rig.read_all(), ((1..=last).map(expected).collect(), vec![]));
+}
