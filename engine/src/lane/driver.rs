@@ -224,6 +224,12 @@ impl Driver {
         self.port.send_saturated();
     }
 
+    /// A session has sent nothing for a while, and may have all in flight that it may, in any shard.
+    pub fn silent(&mut self, now: Instant) {
+        self.lane.handle_saturated(now);
+        self.port.send_silent();
+    }
+
     /// Ends a turn that offered records: sends the batch if it is due, and rings for other shards.
     pub fn flush(&mut self, now: Instant, turn: &mut Turn) {
         if self.lane.is_due(now) && !self.fatal {

@@ -23,8 +23,8 @@ pub use input::{CHUNK, Input};
 pub use packet::{ConnAck, Packet, Skipped, reason_text};
 pub use properties::MAX_REPEATED;
 pub use session::{
-    CONNACK_DEADLINE, Cause, Content, Delivery, EVENTS, Event, Former, IdRecord, Session, Stats, TOPIC_ALIAS_MAXIMUM,
-    Unsupported,
+    CONNACK_DEADLINE, Cause, Content, Delivery, EVENTS, Event, Former, IdRecord, SILENT, Session, Stats,
+    TOPIC_ALIAS_MAXIMUM, Unsupported,
 };
 pub use violation::Violation;
 pub use window::QOS_0_PLACES;

@@ -63,6 +63,10 @@ use crate::{
 /// How long a CONNACK may take.
 pub const CONNACK_DEADLINE: Duration = Duration::from_secs(10);
 
+/// A broker that sends nothing for so long, although messages are in flight, may be waiting for acknowledgements: see
+/// [`Session::may_be_saturated`].
+pub const SILENT: Duration = Duration::from_millis(20);
+
 /// How long the broker may take to release a packet identifier of QoS 2 (PUBREL) while nothing else is exchanged.
 pub(super) const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -351,6 +355,12 @@ impl Session {
     #[must_use]
     pub fn saturated(&self) -> bool {
         self.window.saturated()
+    }
+
+    /// Whether the broker may be waiting for an acknowledgement, if it has sent nothing for a while.
+    #[must_use]
+    pub fn may_be_saturated(&self) -> bool {
+        self.window.may_be_saturated()
     }
 
     /// A whole linger of the lane has passed without anything new from this session.

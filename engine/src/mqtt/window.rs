@@ -17,6 +17,9 @@ use crate::message::Qos;
 /// Places beyond the receive maximum: messages of QoS 0, which the protocol does not bound.
 pub const QOS_0_PLACES: usize = 65_536;
 
+/// The smallest window that brokers keep by themselves: mosquitto's on 3.1.1.
+const LEAST_WINDOW: usize = 20;
+
 /// Stalls in a row below the estimate after which the estimate follows.
 const STALLS_TO_LOWER: u32 = 8;
 
@@ -209,6 +212,12 @@ impl Window {
     pub(super) fn saturated(&self) -> bool {
         let in_flight = self.debts.len();
         in_flight > 0 && in_flight >= self.saturation.estimate.unwrap_or(usize::MAX).min(self.receive_maximum)
+    }
+
+    /// The same where nothing has come for a while: a broker lets more be in flight at one time than at another
+    /// (mosquitto loses count), so that the estimate may be too high.
+    pub(super) fn may_be_saturated(&self) -> bool {
+        self.debts.len() >= LEAST_WINDOW || self.saturated()
     }
 
     /// A whole linger has passed without anything new.

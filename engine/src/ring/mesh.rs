@@ -167,6 +167,14 @@ impl Port {
         }
     }
 
+    /// The same long after they were sent: all shards are rung.
+    pub fn send_silent(&mut self) {
+        for pair in self.outgoing.iter_mut().flatten() {
+            pair.saturated.store(true, Ordering::Release);
+            pair.rung = false;
+        }
+    }
+
     /// Whether another shard's records must not wait for more; asked after [`Port::take_records`].
     pub fn take_saturated(&mut self) -> bool {
         self.incoming.iter().flatten().fold(false, |any, pair| pair.saturated.swap(false, Ordering::Acquire) | any)
@@ -267,5 +275,21 @@ mod tests {
         assert_eq!(zero.outstanding(), OUTSTANDING - taken);
         one.take_records(usize::MAX, |_| ());
         assert!(zero.send(1, record(0)).is_ok());
+    }
+
+    #[test]
+    fn a_shard_that_was_rung_for_its_records_hears_of_silence_all_the_same() {
+        let mut ports = Mesh::new(2).into_ports();
+        let (mut one, mut zero) = (ports.pop().unwrap(), ports.pop().unwrap());
+        zero.send_saturated();
+        assert!(!one.take_saturated(), "nothing was sent");
+        zero.send(1, record(0)).unwrap();
+        zero.send_saturated();
+        zero.ring();
+        assert_eq!((one.take_saturated(), one.take_saturated()), (true, false));
+        zero.send_saturated();
+        assert!(!one.take_saturated(), "its records were handed over before");
+        zero.send_silent();
+        assert!(one.take_saturated());
     }
 }

@@ -9,10 +9,15 @@ use std::{
 
 use futures_lite::future::{poll_fn, yield_now};
 
-use super::{alarm::Alarm, clock, state::Shard};
+use super::{
+    alarm::Alarm,
+    clock,
+    state::{Shard, Slot},
+};
 use crate::{
     lane::{Driver, Siding},
     metrics::Stage,
+    mqtt::SILENT,
 };
 
 /// How often a shard that has nothing to do shows that it lives.
@@ -38,7 +43,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
             let rung = shard.bell.poll(cx).is_ready() || rung;
             let now = clock::now();
-            let next = now + HEARTBEAT;
+            let next = now + if shard.is_owing() { SILENT } else { HEARTBEAT };
             let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
             let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             if rung {
@@ -49,6 +54,9 @@ pub(super) async fn run(shard: Rc<Shard>) {
         .await;
         let now = clock::now();
         shard.metrics().heartbeat();
+        if idle {
+            shard.tell_silent(now);
+        }
         let progress = shard.turn(now);
         let known = shard.intake.borrow().known_topics();
         // A session that waits tries again when there is room or a topic more, and now and then.
@@ -126,6 +134,19 @@ impl Shard {
             if now.saturating_duration_since(slot.read_at.get()) >= linger {
                 slot.session.borrow_mut().handle_stalled();
             }
+        }
+    }
+
+    /// Whether a session has messages in flight.
+    fn is_owing(&self) -> bool {
+        self.slots.iter().any(|slot| slot.session.borrow().in_flight() > 0)
+    }
+
+    /// What may be all that comes must not wait for more, and Kafka counts as away sooner.
+    fn tell_silent(&self, now: Instant) {
+        let silent = |slot: &Slot| now.saturating_duration_since(slot.read_at.get()) >= SILENT;
+        if self.slots.iter().any(|slot| silent(slot) && slot.session.borrow().may_be_saturated()) {
+            self.driver.borrow_mut().silent(now);
         }
     }
 

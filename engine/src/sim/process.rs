@@ -13,6 +13,7 @@ use super::{
     plan::Plan,
     slot::{Outside, Slot},
 };
+use crate::mqtt::SILENT;
 
 /// How often a shard that has nothing to do looks around.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -67,7 +68,8 @@ impl Process {
     /// One turn of every task, in any order.
     pub(super) fn turn(&mut self, cx: &mut Context, plan: &Plan, out: &mut Outside<'_>) {
         (out.life, out.share, out.bug) = (self.life, self.share, plan.bug);
-        self.beat_at = cx.now + HEARTBEAT;
+        let owing = self.slots.iter().any(|slot| slot.session.in_flight() > 0);
+        self.beat_at = cx.now + if owing { SILENT } else { HEARTBEAT };
         let tasks = self.slots.len() + 1;
         let first = cx.number(0, tasks - 1);
         let mut again = false;
@@ -92,6 +94,10 @@ impl Process {
                     slot.session.handle_stalled();
                 }
             }
+        }
+        let silent = |slot: &Slot| now.saturating_duration_since(slot.read_at) >= SILENT;
+        if self.slots.iter().any(|slot| silent(slot) && slot.session.may_be_saturated()) {
+            self.line.saturated(now);
         }
         let receipts = self.line.turn(cx, out);
         for receipt in &receipts {

@@ -134,6 +134,20 @@ fn learns_the_brokers_window() {
 }
 
 #[test]
+fn fewer_than_the_estimate_may_be_all_that_come() {
+    let mut window = Window::new(1000);
+    let mut positions: VecDeque<u32> = (0..60).map(|id| push(&mut window, id)).collect();
+    window.stalled();
+    let mut left = |count| {
+        positions.drain(..positions.len() - count).for_each(|position| assert!(window.resolve(position)));
+        released(&mut window);
+        (window.saturated(), window.may_be_saturated())
+    };
+    assert_eq!(left(20), (false, true), "mosquitto sends no more than 20");
+    assert_eq!(left(19), (false, false), "no broker waits for so few");
+}
+
+#[test]
 fn a_trickle_lowers_the_estimate() {
     let mut window = Window::new(1000);
     let positions: Vec<u32> = (0..20).map(|id| push(&mut window, id)).collect();
