@@ -90,13 +90,15 @@ pub(crate) fn segments<D: Disk>(
 ) -> Vec<Result<Found<D>, Refused>> {
     let read = |id: &u64| Found::read(disk.open(&folder.join(file_name(*id))), spool, log, *id);
     let share = |ids: &[u64]| ids.iter().map(read).collect::<Vec<_>>();
-    if ids.len() <= SHARE {
+    let readers = (ids.len() / SHARE).clamp(1, READERS);
+    if readers == 1 {
         return share(ids);
     }
     let share = &share;
     thread::scope(|scope| {
-        let start = |ids| thread::Builder::new().spawn_scoped(scope, move || share(ids)).map_err(|_| ids);
-        let readers: Vec<_> = ids.chunks(ids.len().div_ceil(READERS).max(SHARE)).map(start).collect();
+        let reader = || thread::Builder::new().name("recover".to_owned());
+        let start = |ids| reader().spawn_scoped(scope, move || share(ids)).map_err(|_| ids);
+        let readers: Vec<_> = ids.chunks(ids.len().div_ceil(readers)).map(start).collect();
         let join = |reader| match reader {
             Ok(reader) => thread::ScopedJoinHandle::join(reader).expect("reading does not panic"),
             Err(ids) => share(ids),

@@ -95,6 +95,10 @@ impl<'f, F: File> Scanner<'f, F> {
         while self.at < self.end {
             let seed = self.seed;
             let bytes = self.view(record::HEADER)?;
+            if bytes.is_empty() {
+                // The file is shorter than it should be.
+                return Ok(None);
+            }
             match record::find(bytes, seed) {
                 Some(0) => {}
                 Some(skip) => {

@@ -224,10 +224,14 @@ impl Driver {
         self.port.send_saturated();
     }
 
-    /// A session has sent nothing for a while, and may have all in flight that it may, in any shard.
-    pub fn silent(&mut self, now: Instant) {
-        self.lane.handle_saturated(now);
+    /// A session has sent nothing for a while, and may have all in flight that it may: what it sent earlier must not wait
+    /// for more either, in whatever shard it is.
+    pub fn silent(&mut self, now: Instant, turn: &mut Turn) {
+        if !self.lane.is_empty() {
+            self.lane.handle_saturated(now);
+        }
         self.port.send_silent();
+        self.flush(now, turn);
     }
 
     /// Ends a turn that offered records: sends the batch if it is due, and rings for other shards.
@@ -247,9 +251,6 @@ impl Driver {
         self.full += u64::from(room == 0 && self.port.waiting_records() > 0);
         let lane = &mut self.lane;
         self.port.take_records(room, |record| lane.handle_record(now, record));
-        if self.port.take_saturated() {
-            self.lane.handle_saturated(now);
-        }
         turn.mode = self.lane.handle_timeout(now);
         // What replay has read and not handed to the lane is read again.
         if let (Some(_), Some(side)) = (turn.mode, &mut self.side) {
@@ -257,6 +258,10 @@ impl Driver {
             self.dead_letters.forget_read();
         }
         self.take_reports(now, turn);
+        // Behind the reports: what Kafka confirmed while this thread had no processor counts first.
+        if self.port.take_saturated() {
+            self.lane.handle_saturated(now);
+        }
         self.poll_dead_letters(now, turn);
         self.poll_side(now, turn);
         if self.fatal && self.producer.in_flight() == 0 && self.replace_at.is_none_or(|at| now >= at) {

@@ -65,7 +65,7 @@ pub struct Lane {
     pub(super) confirming_since: Option<Instant>,
     /// Since when something is inside librdkafka that is no shadow.
     pub(super) sent_at: Option<Instant>,
-    /// Since when a session may not send more and nothing was confirmed.
+    /// Since when a session may not send more, or does not, and nothing was confirmed.
     pub(super) full_since: Option<Instant>,
     /// Shortest time in the present mode, where it is not Direct.
     pub(super) least: Duration,

@@ -24,8 +24,9 @@ use super::{
 };
 use crate::message::{Ticket, TopicId, UNPLACED};
 
-/// Nothing was confirmed for so long, and a session may not send more: Kafka is away. A pause of its garbage collector is
-/// shorter; a broker that queues 1,000 messages (mosquitto) holds 15,000 a second meanwhile.
+/// Nothing was confirmed for so long, and a session may not send more, or sends nothing although twenty messages wait: Kafka
+/// is away. A pause of its garbage collector is shorter; a broker that queues 1,000 messages (mosquitto) holds 15,000 a
+/// second meanwhile.
 pub const SPILL_AFTER: Duration = Duration::from_millis(60);
 /// The oldest batch was not confirmed for so long: Kafka is away.
 pub const OLDEST: Duration = Duration::from_millis(250);

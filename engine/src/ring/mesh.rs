@@ -167,9 +167,10 @@ impl Port {
         }
     }
 
-    /// The same long after they were sent: all shards are rung.
+    /// A session may have all in flight that it may, and stands still: no shard that owes a receipt is to wait for more,
+    /// although it was rung for the records.
     pub fn send_silent(&mut self) {
-        for pair in self.outgoing.iter_mut().flatten() {
+        for pair in self.outgoing.iter_mut().flatten().filter(|pair| pair.outstanding > 0) {
             pair.saturated.store(true, Ordering::Release);
             pair.rung = false;
         }

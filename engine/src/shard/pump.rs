@@ -43,7 +43,7 @@ pub(super) async fn run(shard: Rc<Shard>) {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
             let rung = shard.bell.poll(cx).is_ready() || rung;
             let now = clock::now();
-            let next = now + if shard.is_owing() { SILENT } else { HEARTBEAT };
+            let next = now + if shard.slots.iter().any(may_be_saturated) { SILENT } else { HEARTBEAT };
             let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
             let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             if rung {
@@ -54,10 +54,10 @@ pub(super) async fn run(shard: Rc<Shard>) {
         .await;
         let now = clock::now();
         shard.metrics().heartbeat();
+        let progress = shard.turn(now);
         if idle {
             shard.tell_silent(now);
         }
-        let progress = shard.turn(now);
         let known = shard.intake.borrow().known_topics();
         // A session that waits tries again when there is room or a topic more, and now and then.
         if progress || idle || std::mem::replace(&mut topics, known) != known {
@@ -72,6 +72,10 @@ pub(super) async fn run(shard: Rc<Shard>) {
         // Everything a shard does comes in batches; between two of them the sessions have their turn.
         yield_now().await;
     }
+}
+
+fn may_be_saturated(slot: &Slot) -> bool {
+    slot.session.borrow().may_be_saturated()
 }
 
 impl Shard {
@@ -137,16 +141,12 @@ impl Shard {
         }
     }
 
-    /// Whether a session has messages in flight.
-    fn is_owing(&self) -> bool {
-        self.slots.iter().any(|slot| slot.session.borrow().in_flight() > 0)
-    }
-
-    /// What may be all that comes must not wait for more, and Kafka counts as away sooner.
+    /// Tells the lanes that a session has been silent for [`SILENT`] and may be full.
     fn tell_silent(&self, now: Instant) {
-        let silent = |slot: &Slot| now.saturating_duration_since(slot.read_at.get()) >= SILENT;
-        if self.slots.iter().any(|slot| silent(slot) && slot.session.borrow().may_be_saturated()) {
-            self.driver.borrow_mut().silent(now);
+        let silent = |slot: &&Slot| now.saturating_duration_since(slot.read_at.get()) >= SILENT;
+        if self.slots.iter().filter(silent).any(may_be_saturated) {
+            self.driver.borrow_mut().silent(now, &mut self.turn.borrow_mut());
+            self.bell.ring();
         }
     }
 

@@ -18,6 +18,10 @@ use crate::mqtt::SILENT;
 /// How often a shard that has nothing to do looks around.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+fn may_be_saturated(slot: &Slot) -> bool {
+    slot.session.may_be_saturated()
+}
+
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) life: u32,
@@ -68,15 +72,16 @@ impl Process {
     /// One turn of every task, in any order.
     pub(super) fn turn(&mut self, cx: &mut Context, plan: &Plan, out: &mut Outside<'_>) {
         (out.life, out.share, out.bug) = (self.life, self.share, plan.bug);
-        let owing = self.slots.iter().any(|slot| slot.session.in_flight() > 0);
-        self.beat_at = cx.now + if owing { SILENT } else { HEARTBEAT };
+        let idle = cx.now >= self.beat_at;
+        let next = cx.now + if self.slots.iter().any(may_be_saturated) { SILENT } else { HEARTBEAT };
+        self.beat_at = if idle { next } else { self.beat_at.min(next) };
         let tasks = self.slots.len() + 1;
         let first = cx.number(0, tasks - 1);
         let mut again = false;
         for task in (first..first + tasks).map(|task| task % tasks) {
             again |= match self.slots.get_mut(task) {
                 Some(slot) => slot.turn(cx, task, &mut self.line, out),
-                None => self.turn_line(cx, plan, out),
+                None => self.turn_line(cx, plan, idle, out),
             };
         }
         self.line.desks.schedule(cx, self.life, out.disk_latency);
@@ -85,7 +90,7 @@ impl Process {
         }
     }
 
-    fn turn_line(&mut self, cx: &mut Context, plan: &Plan, out: &mut Outside<'_>) -> bool {
+    fn turn_line(&mut self, cx: &mut Context, plan: &Plan, idle: bool, out: &mut Outside<'_>) -> bool {
         let now = cx.instant();
         if self.line.poll_timeout(cx).is_some_and(|at| cx.now >= at) {
             for slot in &mut self.slots {
@@ -95,11 +100,12 @@ impl Process {
                 }
             }
         }
-        let silent = |slot: &Slot| now.saturating_duration_since(slot.read_at) >= SILENT;
-        if self.slots.iter().any(|slot| silent(slot) && slot.session.may_be_saturated()) {
-            self.line.saturated(now);
-        }
         let receipts = self.line.turn(cx, out);
+        let silent = |slot: &&Slot| now.saturating_duration_since(slot.read_at) >= SILENT;
+        if idle && self.slots.iter().filter(silent).any(may_be_saturated) {
+            self.line.saturated(now);
+            self.line.flush(cx, out.cluster);
+        }
         for receipt in &receipts {
             cx.tell(|| format!("receipt {:?}", receipt));
             let slot = &mut self.slots[receipt.ticket.slot()];

@@ -134,10 +134,15 @@ fn length_at(group: &[u8], at: usize) -> Option<usize> {
     (length > 0).then_some(length)
 }
 
-/// How far behind the start of `bytes` a record of this life may start; looks at every eighth byte.
+/// How far behind the start of `bytes` a record of this life may start: a multiple of eight.
 pub(crate) fn find(bytes: &[u8], seed: Seed) -> Option<usize> {
     let tag = seed.tag().to_le_bytes();
-    memmem::find_iter(bytes.get(TAG_AT..)?, &tag).find(|at| at.is_multiple_of(ALIGN))
+    let (tags, finder) = (bytes.get(TAG_AT..)?, memmem::Finder::new(&tag));
+    let mut at = finder.find(tags)?;
+    while !at.is_multiple_of(ALIGN) {
+        at += 1 + finder.find(&tags[at + 1..])?;
+    }
+    Some(at)
 }
 
 /// What stands at the beginning of `bytes`, which lie at `offset`; records end at `room` bytes from here.
