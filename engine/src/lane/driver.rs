@@ -353,12 +353,6 @@ impl Driver {
         }
     }
 
-    /// All that the producer has comes back; then another takes its place.
-    fn give_up_producer(&mut self) {
-        self.fatal = true;
-        self.producer.purge();
-    }
-
     fn settle(&mut self, now: Instant, report: Report, turn: &mut Turn) {
         match settle(now, &mut self.lane, &mut self.side, report) {
             Some(Settlement::Receipt(receipt)) => end(&mut self.side, &mut self.port, receipt, &mut turn.receipts),

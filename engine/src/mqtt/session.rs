@@ -24,6 +24,7 @@ mod keepalive;
 mod qos2;
 mod receive;
 mod records;
+mod saturation;
 mod stats;
 mod subscriber;
 mod transmit;
@@ -48,6 +49,7 @@ pub use self::{
     event::{Cause, EVENTS, Event, Unsupported},
     qos2::Former,
     records::{Content, IdRecord},
+    saturation::SILENT,
     stats::Stats,
 };
 use super::{
@@ -62,10 +64,6 @@ use crate::{
 
 /// How long a CONNACK may take.
 pub const CONNACK_DEADLINE: Duration = Duration::from_secs(10);
-
-/// A broker that sends nothing for so long, although messages are in flight, may be waiting for acknowledgements: see
-/// [`Session::may_be_saturated`].
-pub const SILENT: Duration = Duration::from_millis(20);
 
 /// How long the broker may take to release a packet identifier of QoS 2 (PUBREL) while nothing else is exchanged.
 pub(super) const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
@@ -348,24 +346,6 @@ impl Session {
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.plan.client_id
-    }
-
-    /// Whether the broker will send nothing more before it gets an acknowledgement, as far as can be told: a batch
-    /// that waits for more would wait in vain. [`Session::handle_stalled`] teaches it.
-    #[must_use]
-    pub fn saturated(&self) -> bool {
-        self.window.saturated()
-    }
-
-    /// Whether the broker may be waiting for an acknowledgement, if it has sent nothing for a while.
-    #[must_use]
-    pub fn may_be_saturated(&self) -> bool {
-        self.window.may_be_saturated()
-    }
-
-    /// A whole linger of the lane has passed without anything new from this session.
-    pub fn handle_stalled(&mut self) {
-        self.window.stalled();
     }
 
     /// Messages at QoS 1 and 2 of this connection whose acknowledgement has not been sent.

@@ -20,6 +20,12 @@ use crate::{
 const REPLACE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Driver {
+    /// All that the producer has comes back; then another takes its place.
+    pub(super) fn give_up_producer(&mut self) {
+        self.fatal = true;
+        self.producer.purge();
+    }
+
     /// Puts a new producer in the place of one that failed; tried again after [`REPLACE_PAUSE`] when it cannot start.
     pub(super) fn replace(&mut self, now: Instant) -> bool {
         match start_producer(&self.settings, &self.topics, &self.port) {
