@@ -121,7 +121,7 @@ impl<D: Disk> Opening<D> {
                 Named::Unknown => self.recovery.warnings.push(Warning::Unknown(path)),
             }
         }
-        self.next_id = ids.last().map_or(self.next_id, |last| self.next_id.max(last + 1));
+        self.next_id = self.next_id.max(ids.last().map_or(0, |last| last + 1));
         let segments = found::segments(&disk, &self.folder, &self.shared.spool, self.name, &ids);
         let mut found = Vec::new();
         for (id, read) in ids.into_iter().zip(segments) {
