@@ -8,7 +8,7 @@ const PACE: (u32, u32) = (10, 600);
 /// miss its own way back (<https://github.com/confluentinc/librdkafka/issues/5301>). It keeps each list that it is given, so
 /// the waits double until they are ten minutes.
 #[must_use]
-pub fn is_due(seconds: u32) -> bool {
+pub fn is_reminder_due(seconds: u32) -> bool {
     let (first, longest) = PACE;
     let doubled = seconds.is_multiple_of(first) && (seconds / first).is_power_of_two();
     if seconds < longest { doubled } else { seconds.is_multiple_of(longest) }
@@ -20,7 +20,7 @@ mod tests {
 
     #[test]
     fn the_waits_double_until_they_are_ten_minutes() {
-        let due: Vec<u32> = (0..2000).filter(|seconds| is_due(*seconds)).collect();
+        let due: Vec<u32> = (0..2000).filter(|seconds| is_reminder_due(*seconds)).collect();
         assert_eq!(due, [10, 20, 40, 80, 160, 320, 600, 1200, 1800]);
     }
 }

@@ -178,7 +178,7 @@ impl Resolver {
     }
 
     /// Asks Kafka. After questions without an answer the client is told ever more rarely where Kafka is: see
-    /// [`bootstrap::is_due`].
+    /// [`bootstrap::is_reminder_due`].
     fn ask<T>(&self, call: impl FnOnce(&Admin) -> KafkaResult<T>) -> Result<T, ClientError> {
         let error = match call(&self.admin) {
             Ok(answer) => {
@@ -188,7 +188,7 @@ impl Resolver {
             Err(error) => error,
         };
         let unanswered = self.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
-        if bootstrap::is_due(unanswered * TIMEOUT.as_secs() as u32) {
+        if bootstrap::is_reminder_due(unanswered * TIMEOUT.as_secs() as u32) {
             raw::bootstrap(self.admin.inner(), &self.brokers);
         }
         Err(ClientError::Unreachable { brokers: self.brokers.clone(), why: words(&error) })

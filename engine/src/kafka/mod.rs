@@ -13,7 +13,7 @@ mod raw;
 mod resend;
 mod topics;
 
-pub use bootstrap::is_due;
+pub use bootstrap::is_reminder_due;
 pub use client::{ClientError, Durability, Resolver};
 pub use config::{ConfigError, ProducerError, check_property};
 pub use delivery::{Event, HoldReason, Report, Verdict};

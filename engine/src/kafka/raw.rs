@@ -342,7 +342,7 @@ impl Producer {
         unsafe { rd::rd_kafka_purge(self.rk, flags) };
     }
 
-    /// Names the brokers of the configuration to librdkafka once more: see [`is_due`](super::is_due).
+    /// Names the brokers of the configuration to librdkafka once more: see [`is_reminder_due`](super::is_reminder_due).
     pub fn bootstrap(&self, brokers: &str) {
         // SAFETY: `rk` is valid while the producer lives.
         unsafe { add_brokers(self.rk, brokers) };

@@ -43,12 +43,12 @@ pub(super) async fn run(shard: Rc<Shard>) {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
             let rung = shard.bell.poll(cx).is_ready() || rung;
             let now = clock::now();
-            let next = now + if shard.slots.iter().any(may_be_saturated) { SILENT } else { HEARTBEAT };
-            let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
-            let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             if rung {
                 return Poll::Ready(false);
             }
+            let next = now + if shard.slots.iter().any(may_be_saturated) { SILENT } else { HEARTBEAT };
+            let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
+            let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             alarm.poll(cx, Some(deadline)).map(|()| true)
         })
         .await;

@@ -66,7 +66,7 @@ impl Reach {
     pub(super) fn reminds(&mut self) -> bool {
         self.lost.as_mut().is_some_and(|seconds| {
             *seconds += 1;
-            kafka::is_due(*seconds)
+            kafka::is_reminder_due(*seconds)
         })
     }
 }
