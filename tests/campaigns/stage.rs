@@ -11,7 +11,10 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Partitions of a Kafka topic.
 pub(crate) const PARTITIONS: i32 = 9;
 
-/// Records that a log may replay after a crash although Kafka had them: the cursor is written at the latest after so many.
+/// Shards of a bridge: the campaigns are judged for a machine with two cores. Each has a log.
+const SHARDS: u64 = 2;
+
+/// Records that one log may replay after a crash although Kafka had them: its cursor is written at the latest after so many.
 const CURSOR_LAG: u64 = 64 * 1024;
 
 /// `[engine] ack`.
@@ -40,7 +43,7 @@ impl Ack {
 
     /// Duplicates that a crash may bring beyond what the MQTT broker sends again.
     pub(crate) fn replayed(self) -> u64 {
-        if self.spools() { CURSOR_LAG } else { 0 }
+        if self.spools() { SHARDS * CURSOR_LAG } else { 0 }
     }
 
     /// Ordered re-runs that a crash or a lost connection may bring: the broker's, and the log's.
