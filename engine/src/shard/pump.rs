@@ -42,11 +42,10 @@ pub(super) async fn run(shard: Rc<Shard>) {
         let idle = poll_fn(|cx| {
             let rung = pin!(doorbells[shard.index].wait()).poll(cx).is_ready();
             let rung = shard.bell.poll(cx).is_ready() || rung;
-            let now = clock::now();
             if rung {
                 return Poll::Ready(false);
             }
-            let next = now + if shard.slots.iter().any(may_be_saturated) { SILENT } else { HEARTBEAT };
+            let next = clock::now() + if shard.slots.iter().any(may_be_saturated) { SILENT } else { HEARTBEAT };
             let wanted = shard.driver.borrow().poll_timeout().into_iter().chain(shard.ids_timeout()).min();
             let deadline = wanted.map_or(next, |deadline| deadline.min(next));
             alarm.poll(cx, Some(deadline)).map(|()| true)
