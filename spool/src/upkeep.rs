@@ -20,7 +20,7 @@ use crate::{
 const CURSOR_EVERY: Duration = Duration::from_millis(100);
 
 /// …unless so many records were delivered since.
-const CURSOR_RECORDS: u64 = 64 << 10;
+const CURSOR_RECORDS: u64 = 16 << 10;
 
 /// How often the files are looked at.
 const CHECK_EVERY: Duration = Duration::from_secs(1);

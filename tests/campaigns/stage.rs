@@ -11,11 +11,15 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Partitions of a Kafka topic.
 pub(crate) const PARTITIONS: i32 = 9;
 
-/// Shards of a bridge: the campaigns are judged for a machine with two cores. Each has a log.
+/// Shards of a bridge, each with a log of its own.
 const SHARDS: u64 = 2;
 
-/// Records that one log may replay after a crash although Kafka had them: its cursor is written at the latest after so many.
-const CURSOR_LAG: u64 = 64 * 1024;
+/// Records of a log that the cursor on the disk may not have yet, although they were delivered.
+const CURSOR_LAG: u64 = 16 * 1024;
+
+/// Records that replay sends ahead of the oldest one that was not delivered: 16 MiB with their overhead, and what one read
+/// brings.
+const SENT_AHEAD: u64 = 32 * 1024;
 
 /// `[engine] ack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -43,7 +47,7 @@ impl Ack {
 
     /// Duplicates that a crash may bring beyond what the MQTT broker sends again.
     pub(crate) fn replayed(self) -> u64 {
-        if self.spools() { SHARDS * CURSOR_LAG } else { 0 }
+        if self.spools() { SHARDS * (CURSOR_LAG + SENT_AHEAD) } else { 0 }
     }
 
     /// Ordered re-runs that a crash or a lost connection may bring: the broker's, and the log's.

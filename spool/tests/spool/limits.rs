@@ -355,6 +355,26 @@ fn the_cursor_is_written_every_hundred_milliseconds_or_when_asked() {
     assert_eq!(memory(&disk).recovery.backlog, 10);
 }
 
+#[test]
+fn the_cursor_is_written_early_where_much_was_delivered() {
+    let options = Options { max: 64 << 20, segment: 8 << 20, group: 4 << 20, ..SMALL };
+    let mut rig = Rig::open(Memory::new(), "/spool", options).expect("it opens");
+    rig.upkeep();
+    let much = 16 << 10;
+    for sequence in 1..=much + 1 {
+        assert_eq!(rig.append(&data(b"", b"")), Ok(sequence));
+    }
+    rig.settle();
+    rig.log.release(1);
+    rig.upkeep();
+    rig.log.release(much);
+    rig.upkeep();
+    assert_eq!(rig.log.delivered(), 1);
+    rig.log.release(much + 1);
+    rig.upkeep();
+    assert_eq!(rig.log.delivered(), much + 1);
+}
+
 /// Otherwise whoever waits for the log polls it without end.
 #[test]
 fn what_cannot_be_done_yet_asks_for_no_poll() {
