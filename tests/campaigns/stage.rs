@@ -11,7 +11,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Partitions of a Kafka topic.
 pub(crate) const PARTITIONS: i32 = 9;
 
-/// Shards of a bridge, each with a log of its own.
+/// Shards of a bridge: the campaigns are judged for a machine with two cores. Each has a log.
 const SHARDS: u64 = 2;
 
 /// Records of a log that the cursor on the disk may not have yet, although they were delivered.

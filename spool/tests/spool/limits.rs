@@ -359,11 +359,8 @@ fn the_cursor_is_written_every_hundred_milliseconds_or_when_asked() {
 fn the_cursor_is_written_early_where_much_was_delivered() {
     let options = Options { max: 64 << 20, segment: 8 << 20, group: 4 << 20, ..SMALL };
     let mut rig = Rig::open(Memory::new(), "/spool", options).expect("it opens");
-    rig.upkeep();
     let much = 16 << 10;
-    for sequence in 1..=much + 1 {
-        assert_eq!(rig.append(&data(b"", b"")), Ok(sequence));
-    }
+    append_up_to(&mut rig, much + 1);
     rig.settle();
     rig.log.release(1);
     rig.upkeep();
