@@ -1,4 +1,4 @@
-//! How long a thread of this process may run before another that waits for its core.
+//! How long a thread of this process may run before another that waits for its core, and which it may interrupt.
 
 #![expect(unsafe_code, reason = "sched_setattr(2) has no safe wrapper; each block says why it is sound")]
 
@@ -16,10 +16,23 @@ const SLICE: Duration = Duration::from_micros(100);
 /// # Errors
 /// As of `sched_setattr(2)`; a sandbox may forbid it. Nothing has changed then.
 pub(crate) fn shorten() -> io::Result<()> {
+    ask(libc::SCHED_OTHER)
+}
+
+/// As [`shorten`], and what wakes this thread, or those that it starts from now on, is not interrupted by it.
+///
+/// # Errors
+/// As [`shorten`].
+pub(crate) fn defer() -> io::Result<()> {
+    ask(libc::SCHED_BATCH)
+}
+
+fn ask(policy: i32) -> io::Result<()> {
     let mut attributes = attributes()?;
     if attributes.sched_policy != libc::SCHED_OTHER as u32 {
         return Ok(());
     }
+    attributes.sched_policy = policy as u32;
     attributes.sched_runtime = SLICE.as_nanos() as u64;
     // SAFETY: the attributes are valid for as many bytes as they say, and read during the call only.
     let result = unsafe { libc::syscall(SYS_sched_setattr, 0, &raw const attributes, 0) };
@@ -49,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_passes_its_short_slice_on_and_keeps_its_nice_value() {
+    fn a_thread_passes_its_slice_and_policy_on_and_keeps_its_nice_value() {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
         if (numbers.next(), numbers.next()) < (Some(6), Some(12)) {
@@ -59,9 +72,14 @@ mod tests {
         let started = std::thread::spawn(|| {
             let nice = rustix::process::nice(3).unwrap();
             shorten().unwrap();
-            (nice, std::thread::spawn(attributes).join().unwrap().unwrap())
+            let shortened = std::thread::spawn(attributes).join().unwrap().unwrap();
+            defer().unwrap();
+            (nice, shortened, std::thread::spawn(attributes).join().unwrap().unwrap())
         });
-        let (nice, attributes) = started.join().unwrap();
-        assert_eq!((attributes.sched_runtime, attributes.sched_nice), (100_000, nice));
+        let (nice, shortened, deferred) = started.join().unwrap();
+        let read =
+            |attributes: sched_attr| (attributes.sched_policy as i32, attributes.sched_runtime, attributes.sched_nice);
+        assert_eq!(read(shortened), (libc::SCHED_OTHER, 100_000, nice));
+        assert_eq!(read(deferred), (libc::SCHED_BATCH, 100_000, nice));
     }
 }
