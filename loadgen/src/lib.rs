@@ -2,8 +2,8 @@
 //! in Kafka that every message arrived once, in order and unchanged.
 //!
 //! It knows nothing of the bridge that it measures. The binary `fairlead-loadgen` is a thin shell around [`publish`],
-//! [`firehose`] and [`verify`]; what they have in common is the [`stamp`] in each payload and the [`ledger`] of what was
-//! sent and acknowledged.
+//! [`firehose`], [`verify`] and the two ceilings, [`produce`] and [`subscribe`]; what they have in common is the [`stamp`]
+//! in each payload and the [`ledger`] of what was sent and acknowledged.
 
 pub mod ais;
 pub mod clock;
@@ -22,7 +22,8 @@ pub mod publish;
 pub mod report;
 pub mod sequences;
 pub mod stamp;
+pub mod subscribe;
 pub mod traffic;
 pub mod verify;
 
-pub use mqtt::{Qos, Version, Violation};
+pub use mqtt::{BrokerError, BrokerUrl, Qos, Version, Violation};

@@ -58,7 +58,7 @@ impl Loadgen {
         Loadgen::start(Scratch::new(command), String::new(), &[&[command], args].concat())
     }
 
-    /// A command that writes neither.
+    /// A command that is told of no files but those in `args`.
     ///
     /// # Panics
     ///

@@ -9,6 +9,7 @@ mod nmea;
 mod payload;
 mod publish;
 mod report;
+mod subscribe;
 mod traffic;
 mod verify;
 
@@ -19,6 +20,7 @@ use fairlead_loadgen::output::OutputError;
 use fairlead_loadgen::produce::ProduceError;
 use fairlead_loadgen::publish::PublishError;
 use fairlead_loadgen::report::ReportError;
+use fairlead_loadgen::subscribe::SubscribeError;
 use fairlead_loadgen::verify::KafkaError;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -34,6 +36,7 @@ Exit codes:
    1  could not run: broker, Kafka, a file or the disk (the message says which)
    2  wrong use of the command line
    3  incomplete (ais, publish, firehose, kafka): stopped before everything was acknowledged
+      incomplete (subscribe): --messages have not come
       inconclusive (verify): messages are missing, but Kafka has trimmed records that may have held them
    4  verify: sent messages are missing
    5  verify: acknowledged messages are missing
@@ -65,6 +68,9 @@ enum Command {
     /// Publish recorded or synthetic AIS, or payloads of one size, through a broker
     #[command(after_help = EXIT_CODES)]
     Publish(publish::Args),
+    /// Acknowledge what a broker delivers and throw it away: the ceiling of the broker
+    #[command(after_help = EXIT_CODES)]
+    Subscribe(subscribe::Args),
     /// Read Kafka topics to their end and account for every message
     #[command(after_help = EXIT_CODES)]
     Verify(verify::Args),
@@ -98,6 +104,8 @@ enum Error {
     #[error(transparent)]
     Publish(#[from] PublishError),
     #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    #[error(transparent)]
     Nmea(#[from] NmeaError),
     #[error(transparent)]
     Produce(#[from] ProduceError),
@@ -121,6 +129,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Firehose(args) => args.run(),
         Command::Kafka(args) => args.run(),
         Command::Publish(args) => args.run(),
+        Command::Subscribe(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Nmea(args) => args.run(),
@@ -164,8 +173,9 @@ fn summary(report: &impl Serialize) -> String {
         for list in ["sent_by_topic", "latency_curve", "acknowledged_each_second"] {
             fields.remove(list);
         }
-        let topics = fields.get("topics").and_then(|topics| topics.as_array()).map_or(0, Vec::len);
-        fields.insert("topics".to_owned(), topics.into());
+        if let Some(topics) = fields.get_mut("topics") {
+            *topics = topics.as_array().map_or(0, Vec::len).into();
+        }
     }
     value.to_string()
 }

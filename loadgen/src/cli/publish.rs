@@ -7,8 +7,8 @@ use super::traffic::Traffic;
 use super::{Error, Exit, parse_seconds, stop_on_signal};
 use fairlead_loadgen::ais::payload::Format;
 use fairlead_loadgen::progress::Progress;
-use fairlead_loadgen::publish::{BrokerUrl, Config, run};
-use fairlead_loadgen::{Qos, Version};
+use fairlead_loadgen::publish::{Config, run};
+use fairlead_loadgen::{BrokerUrl, Qos, Version};
 use std::sync::Arc;
 use std::time::Duration;
 

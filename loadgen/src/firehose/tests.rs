@@ -99,7 +99,14 @@ impl Subscriber {
         let mut packet = Vec::new();
         put_connect(
             &mut packet,
-            &ConnectOptions { version, client_id: id.to_owned(), clean_start: clean, keep_alive: 30, login: None },
+            &ConnectOptions {
+                version,
+                client_id: id.to_owned(),
+                clean_start: clean,
+                keep_alive: 30,
+                receive_maximum: None,
+                login: None,
+            },
         );
         Self::connect_with(address, version, &packet)
     }

@@ -164,7 +164,7 @@ fn put_filters_ack(out: &mut Vec<u8>, header: u8, version: Version, packet_id: u
 
 #[cfg(test)]
 mod tests {
-    use super::super::client::{ConnectOptions, put_connect, put_disconnect};
+    use super::super::client::{ConnectOptions, put_connect, put_disconnect, put_subscribe};
     use super::super::frame;
     use super::*;
 
@@ -181,17 +181,20 @@ mod tests {
     fn reads_what_the_client_writes() {
         for version in [Version::V311, Version::V5] {
             for clean in [false, true] {
+                let receive_maximum = clean.then_some(77);
                 let connect = round_trip(&ConnectOptions {
                     version,
                     client_id: "ship".to_owned(),
                     clean_start: clean,
                     keep_alive: 30,
+                    receive_maximum,
                     login: Some(("user".to_owned(), "word".to_owned())),
                 });
                 assert_eq!(connect.client_id, "ship");
                 assert_eq!((connect.version, connect.keep_alive), (version, 30));
                 assert_eq!((connect.clean_start, connect.persistent), (clean, !clean));
-                assert_eq!(connect.receive_maximum, 65_535);
+                let is_told = clean && version == Version::V5;
+                assert_eq!(connect.receive_maximum, if is_told { 77 } else { 65_535 });
             }
         }
     }
@@ -208,6 +211,12 @@ mod tests {
 
     #[test]
     fn subscriptions_are_read_in_both_versions() {
+        for version in [Version::V311, Version::V5] {
+            let mut packet = Vec::new();
+            put_subscribe(&mut packet, version, 9, "a/#", Qos::AtLeastOnce);
+            let Ok(FromClient::Subscribe(raw)) = read(frame(&packet).unwrap().unwrap()) else { panic!("{packet:?}") };
+            assert_eq!(raw.subscribe(version), Ok((9, vec![("a/#".to_owned(), Qos::AtLeastOnce)])));
+        }
         let raw = RawFilters(vec![0, 9, 0, 0, 1, b'#', 2]);
         assert_eq!(raw.subscribe(Version::V5), Ok((9, vec![("#".to_owned(), Qos::ExactlyOnce)])));
         let raw = RawFilters(vec![0, 9, 0, 1, b'#', 1]);

@@ -1,6 +1,9 @@
 //! What a client writes to a broker, and reads from it.
 
-use super::{Fields, Frame, Version, Violation, find_property, kind, property, put_packet, put_text, read_ack};
+use super::{
+    DUP, Fields, Frame, Qos, Version, Violation, find_property, kind, property, put_packet, put_text, put_variable,
+    read_ack,
+};
 
 /// What a CONNECT says (MQTT 5.0 §3.1).
 #[derive(Debug, Clone)]
@@ -11,6 +14,8 @@ pub(crate) struct ConnectOptions {
     pub(crate) clean_start: bool,
     /// Seconds.
     pub(crate) keep_alive: u16,
+    /// The most unacknowledged messages that the broker may send; 3.1.1 cannot say it.
+    pub(crate) receive_maximum: Option<u16>,
     pub(crate) login: Option<(String, String)>,
 }
 
@@ -28,12 +33,17 @@ pub(crate) fn put_connect(out: &mut Vec<u8>, options: &ConnectOptions) {
     body.push(login | (u8::from(options.clean_start) << 1));
     body.extend(options.keep_alive.to_be_bytes());
     if options.version == Version::V5 {
-        if options.clean_start {
-            body.push(0);
-        } else {
-            body.extend([5, property::SESSION_EXPIRY]);
-            body.extend(SESSION_EXPIRY_SECONDS.to_be_bytes());
+        let mut properties = Vec::new();
+        if !options.clean_start {
+            properties.push(property::SESSION_EXPIRY);
+            properties.extend(SESSION_EXPIRY_SECONDS.to_be_bytes());
         }
+        if let Some(maximum) = options.receive_maximum {
+            properties.push(property::RECEIVE_MAXIMUM);
+            properties.extend(maximum.to_be_bytes());
+        }
+        put_variable(&mut body, properties.len());
+        body.extend(properties);
     }
     put_text(&mut body, &options.client_id);
     if let Some((user, password)) = &options.login {
@@ -41,6 +51,17 @@ pub(crate) fn put_connect(out: &mut Vec<u8>, options: &ConnectOptions) {
         put_text(&mut body, password);
     }
     put_packet(out, kind::CONNECT, &body);
+}
+
+/// SUBSCRIBE with one filter (MQTT 5.0 §3.8).
+pub(crate) fn put_subscribe(out: &mut Vec<u8>, version: Version, packet_id: u16, filter: &str, qos: Qos) {
+    let mut body = packet_id.to_be_bytes().to_vec();
+    if version == Version::V5 {
+        body.push(0);
+    }
+    put_text(&mut body, filter);
+    body.push(qos.into());
+    put_packet(out, kind::SUBSCRIBE | 0x02, &body);
 }
 
 pub(crate) fn put_ping(out: &mut Vec<u8>) {
@@ -62,9 +83,23 @@ pub(crate) enum FromBroker {
     Puback(u16, u8),
     Pubrec(u16, u8),
     Pubcomp(u16, u8),
+    Pubrel(u16),
+    Publish(Publish),
+    /// With the granted QoS, or a reason code of 0x80 or more.
+    Suback(u16, u8),
     Pong,
     /// With the reason code.
     Disconnect(u8),
+}
+
+/// PUBLISH (MQTT 5.0 §3.3), as far as it matters to who only counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Publish {
+    pub(crate) qos: Qos,
+    pub(crate) is_duplicate: bool,
+    /// 0 at QoS 0.
+    pub(crate) packet_id: u16,
+    pub(crate) payload_bytes: usize,
 }
 
 /// CONNACK (MQTT 5.0 §3.2).
@@ -87,10 +122,34 @@ pub(crate) fn read(frame: Frame<'_>, version: Version) -> Result<FromBroker, Vio
         kind::PUBACK => read_ack(body).map(|(id, reason)| FromBroker::Puback(id, reason))?,
         kind::PUBREC => read_ack(body).map(|(id, reason)| FromBroker::Pubrec(id, reason))?,
         kind::PUBCOMP => read_ack(body).map(|(id, reason)| FromBroker::Pubcomp(id, reason))?,
+        kind::PUBREL => read_ack(body).map(|(id, _)| FromBroker::Pubrel(id))?,
+        kind::PUBLISH => FromBroker::Publish(read_publish(frame, version)?),
+        kind::SUBACK => read_suback(body, version)?,
         kind::PINGRESP => FromBroker::Pong,
         kind::DISCONNECT => FromBroker::Disconnect(body.first().copied().unwrap_or(0)),
-        _ => return Err(Violation("packet that a publisher never receives")),
+        _ => return Err(Violation("packet that a client never receives")),
     })
+}
+
+fn read_publish(frame: Frame<'_>, version: Version) -> Result<Publish, Violation> {
+    let qos = Qos::try_from((frame.header >> 1) & 0x03).map_err(|_| Violation("PUBLISH with QoS 3"))?;
+    let mut fields = Fields(frame.body);
+    fields.bytes()?;
+    let packet_id = if qos == Qos::AtMostOnce { 0 } else { fields.u16()? };
+    if version == Version::V5 {
+        let length = fields.variable()?;
+        fields.take(length)?;
+    }
+    Ok(Publish { qos, is_duplicate: frame.header & DUP != 0, packet_id, payload_bytes: fields.0.len() })
+}
+
+fn read_suback(body: &[u8], version: Version) -> Result<FromBroker, Violation> {
+    let mut fields = Fields(body);
+    let packet_id = fields.u16()?;
+    if version == Version::V5 {
+        fields.properties()?;
+    }
+    Ok(FromBroker::Suback(packet_id, fields.u8()?))
 }
 
 fn read_connack(body: &[u8], version: Version) -> Result<Connack, Violation> {
@@ -111,7 +170,7 @@ fn read_connack(body: &[u8], version: Version) -> Result<Connack, Violation> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{broker, frame};
+    use super::super::{broker, frame, put_publish};
     use super::*;
 
     #[test]
@@ -123,6 +182,22 @@ mod tests {
                 Connack { session_present: true, code: 0, receive_maximum: 65_535, maximum_qos: 2, keep_alive: None };
             let found = read(frame(&packet).unwrap().unwrap(), version);
             assert_eq!(found, Ok(FromBroker::Connack(expected)));
+        }
+    }
+
+    #[test]
+    fn messages_and_subscriptions_are_read_in_both_versions() {
+        for version in [Version::V311, Version::V5] {
+            for qos in [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce] {
+                let mut packet = Vec::new();
+                put_publish(&mut packet, version, qos, "a/b", &[7; 300]);
+                packet[0] |= DUP;
+                let expected = Publish { qos, is_duplicate: true, packet_id: 0, payload_bytes: 300 };
+                assert_eq!(read(frame(&packet).unwrap().unwrap(), version), Ok(FromBroker::Publish(expected)));
+                let mut packet = Vec::new();
+                broker::put_suback(&mut packet, version, 9, &[qos.into()]);
+                assert_eq!(read(frame(&packet).unwrap().unwrap(), version), Ok(FromBroker::Suback(9, qos.into())));
+            }
         }
     }
 

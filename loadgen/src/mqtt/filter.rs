@@ -24,6 +24,15 @@ impl Subscription {
     }
 }
 
+/// Whether `text` is a filter (MQTT 5.0 §4.7.1), shared or not: a broker may hang up without a word where it is none.
+pub(crate) fn is_valid(text: &str) -> bool {
+    let Ok(Subscription { filter, .. }) = Subscription::parse(text) else { return false };
+    let is_level = |level: &str| matches!(level, "+" | "#") || !level.contains(['+', '#', '\0']);
+    let levels_before_last = filter.rsplit('/').skip(1);
+    let fits = !filter.is_empty() && text.len() <= usize::from(u16::MAX);
+    fits && filter.split('/').all(is_level) && levels_before_last.into_iter().all(|level| level != "#")
+}
+
 /// Whether `filter` matches `topic`; wildcards at the start do not match topics that start with `$`.
 pub(crate) fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
@@ -64,6 +73,16 @@ mod tests {
             ("a/b", "a/b/c", false),
         ] {
             assert_eq!(matches(filter, topic), expected, "{filter} on {topic}");
+        }
+    }
+
+    #[test]
+    fn wildcards_stand_alone_and_at_the_end() {
+        for valid in ["#", "+", "a/#", "+/a/+", "/", "$share/g/a/#", "$SYS/#"] {
+            assert!(is_valid(valid), "{valid}");
+        }
+        for invalid in ["", "a#", "a/#/b", "a+/b", "$share/g", "$share/g/", "a\0"] {
+            assert!(!is_valid(invalid), "{invalid}");
         }
     }
 

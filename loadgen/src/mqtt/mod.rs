@@ -1,4 +1,4 @@
-//! A small MQTT codec for both ends: the publisher plays the client, the firehose the broker.
+//! A small MQTT codec for both ends: publisher and subscriber are clients, the firehose is the broker.
 //!
 //! It is made for speed of the harness: packets are prepared once and patched in place. It accepts what a correct peer
 //! sends and calls everything else a violation; it does not try to be a conformance test.
@@ -6,6 +6,12 @@
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod filter;
+pub(crate) mod keep_alive;
+pub(crate) mod lost;
+mod url;
+
+pub use lost::BrokerError;
+pub use url::BrokerUrl;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -193,7 +199,7 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Violation("string that is not UTF-8"))
     }
 
-    fn variable(&mut self) -> Result<usize, Violation> {
+    pub(crate) fn variable(&mut self) -> Result<usize, Violation> {
         let mut value = 0;
         for place in 0..4 {
             let byte = self.u8()?;

@@ -1,7 +1,9 @@
 //! One publishing client without any I/O: bytes and the time in, bytes out.
 
 use super::run::Run;
-use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, put_ping, read};
+use crate::mqtt::client::{ConnectOptions, FromBroker, put_connect, put_disconnect, read};
+use crate::mqtt::keep_alive::KeepAlive;
+use crate::mqtt::lost::Lost;
 use crate::mqtt::{DUP, Qos, Violation, frame, kind, next_packet_id, put_ack, put_publish};
 use crate::stamp;
 use crate::traffic::Feed;
@@ -38,36 +40,6 @@ struct Flight {
     step: Step,
 }
 
-/// Why a connection has ended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Lost {
-    #[error("the broker refused the connection with code {0:#04x}")]
-    Refused(u8),
-    #[error("the broker grants no more than QoS {0}")]
-    Qos(u8),
-    #[error("the broker disconnected with reason {0:#04x}")]
-    Disconnected(u8),
-    #[error(transparent)]
-    Violation(#[from] Violation),
-    #[error("the broker did not answer in time")]
-    Silent,
-    #[error("{0}")]
-    Socket(String),
-}
-
-impl Lost {
-    /// Whether trying again cannot help.
-    pub(crate) fn is_final(&self) -> bool {
-        // 3.1.1: 3 is server unavailable; 5: 0x88 unavailable, 0x89 busy, 0x97 quota, 0x9f rate.
-        let passing = [3, 0x88, 0x89, 0x97, 0x9f];
-        match self {
-            Self::Refused(code) => !passing.contains(code),
-            Self::Qos(_) => true,
-            _ => false,
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Client {
     options: ConnectOptions,
@@ -84,15 +56,13 @@ pub(crate) struct Client {
     /// Whether the broker still has the session of what is sent again.
     is_resumed: bool,
     next_id: u16,
-    keep_alive_ns: i64,
-    last_sent_ns: i64,
-    last_heard_ns: i64,
+    keep_alive: KeepAlive,
 }
 
 impl Client {
     pub(crate) fn new(options: ConnectOptions, feed: Feed, window: u16) -> Self {
         Self {
-            keep_alive_ns: i64::from(options.keep_alive) * crate::clock::SECOND,
+            keep_alive: KeepAlive::new(options.keep_alive),
             options,
             feed,
             state: State::Down,
@@ -103,16 +73,13 @@ impl Client {
             resend_until: 0,
             is_resumed: false,
             next_id: 1,
-            last_sent_ns: 0,
-            last_heard_ns: 0,
         }
     }
 
     /// The socket is connected.
     pub(crate) fn handle_open(&mut self, out: &mut Vec<u8>, now: i64) {
         self.state = State::Greeting;
-        self.last_sent_ns = now;
-        self.last_heard_ns = now;
+        self.keep_alive.start(now);
         put_connect(out, &self.options);
     }
 
@@ -125,7 +92,7 @@ impl Client {
 
     /// Handles the whole packets of `input` and returns how many bytes that took.
     pub(crate) fn handle(&mut self, input: &[u8], out: &mut Vec<u8>, run: &mut Run, now: i64) -> Result<usize, Lost> {
-        self.last_heard_ns = now;
+        self.keep_alive.note_heard(now);
         let mut at = 0;
         while let Some(found) = frame(&input[at..])? {
             at += found.length;
@@ -141,6 +108,9 @@ impl Client {
                 (FromBroker::Pubcomp(id, _), State::Up) => self.handle_done(id, 0, run, now),
                 (FromBroker::Pubrec(id, reason), State::Up) if reason >= 0x80 => self.handle_done(id, reason, run, now),
                 (FromBroker::Pubrec(id, _), State::Up) => self.handle_received(id, out, run),
+                (FromBroker::Suback(..) | FromBroker::Publish(_) | FromBroker::Pubrel(_), State::Up) => {
+                    return Err(Violation("packet that a publisher never receives").into());
+                }
             }
         }
         Ok(at)
@@ -155,9 +125,7 @@ impl Client {
         }
         self.state = State::Up;
         self.allowed = self.window.min(usize::from(connack.receive_maximum));
-        if let Some(seconds) = connack.keep_alive.filter(|&seconds| seconds > 0) {
-            self.keep_alive_ns = i64::from(seconds) * crate::clock::SECOND;
-        }
+        self.keep_alive.overrule(connack.keep_alive);
         self.is_resumed = connack.session_present;
         if !connack.session_present && self.resend_until > 0 {
             run.counts.sessions_lost += u64::from(!self.options.clean_start);
@@ -220,7 +188,7 @@ impl Client {
             }
         }
         if out.len() > before {
-            self.last_sent_ns = now;
+            self.keep_alive.note_sent(now);
         }
     }
 
@@ -300,21 +268,13 @@ impl Client {
         self.state == State::Up && is_caught_up && (run.qos == Qos::AtMostOnce || is_low)
     }
 
-    /// Keep-alive (MQTT 5.0 §3.1.2.10): a PINGREQ after half the time of silence, the end after one and a half.
+    /// Asks the broker for a sign of life where it has been silent.
     pub(crate) fn poll_keep_alive(&mut self, out: &mut Vec<u8>, now: i64) -> Result<(), Lost> {
-        let silence = now - self.last_heard_ns;
-        if self.state != State::Down && silence > self.keep_alive_ns + self.keep_alive_ns / 2 {
-            return Err(Lost::Silent);
+        match self.state {
+            State::Down => Ok(()),
+            State::Greeting => self.keep_alive.check(now),
+            State::Up => self.keep_alive.poll(out, now),
         }
-        let quiet = (now - self.last_sent_ns).max(silence);
-        if self.state == State::Up
-            && quiet > self.keep_alive_ns / 2
-            && now - self.last_sent_ns > self.keep_alive_ns / 10
-        {
-            put_ping(out);
-            self.last_sent_ns = now;
-        }
-        Ok(())
     }
 
     /// Says goodbye and ends the session, if connected.

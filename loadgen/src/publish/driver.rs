@@ -1,14 +1,15 @@
 //! The publisher's sockets: one thread, epoll, and a heap of wake-ups, so that idle clients cost nothing.
 
-use super::client::{Client, Lost};
+use super::client::Client;
 use super::link::{BACKOFF_NS, Link, open_socket};
 use super::{Config, PublishError, run::Run};
 use crate::clock::{Clock, MILLISECOND, SECOND, nanoseconds};
 use crate::cpu::{Meter, ProcessUsage};
+use crate::mqtt::lost::Lost;
 use crate::net::{Poll, Ready, feed, read_once};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -61,10 +62,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(config: Config, clock: Clock, run: Run, clients: Vec<Client>) -> Result<Self, PublishError> {
         let now = clock.now();
-        let resolved = (config.url.host.as_str(), config.url.port).to_socket_addrs();
-        let addresses: Vec<_> = resolved
-            .map_err(|cause| PublishError::Broker { url: config.url.clone(), cause: cause.to_string() })?
-            .collect();
+        let addresses = config.url.addresses()?;
         let next_storm_ns = config.storm.map(|storm| now + nanoseconds(storm));
         let mut driver = Self {
             next_storm_ns,
@@ -233,7 +231,7 @@ impl Driver {
         };
         let count = match read_once(socket, &mut self.buffer) {
             Ok(None) => return Ok(()),
-            Ok(Some(0)) => return self.lose(number, Lost::Socket("the broker closed the connection".to_owned()), now),
+            Ok(Some(0)) => return self.lose(number, Lost::Closed, now),
             Ok(Some(count)) => count,
             Err(error) => return self.lose(number, Lost::Socket(error.to_string()), now),
         };
@@ -307,7 +305,7 @@ impl Driver {
         let patience = if self.was_connected { self.config.patience } else { self.config.patience.min(FIRST_PATIENCE) };
         let is_over = now - since > nanoseconds(patience);
         if lost.is_final() || is_over {
-            return Err(PublishError::Broker { url: self.config.url.clone(), cause: lost.to_string() });
+            return Err(lost.of(&self.config.url).into());
         }
         let wait = link.backoff_ns;
         link.backoff_ns = (wait * 2).min(BACKOFF_NS.1);

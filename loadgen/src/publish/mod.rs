@@ -15,7 +15,8 @@ use crate::cpu::Cost;
 use crate::latency::Percentiles;
 use crate::ledger::{AckLog, Expectation};
 use crate::load::Load;
-use crate::mqtt::{Qos, Version};
+use crate::mqtt::keep_alive::KEEP_ALIVE_SECONDS;
+use crate::mqtt::{BrokerError, BrokerUrl, Qos, Version};
 use crate::output::OutputError;
 use crate::pace::{Pace, PaceError};
 use crate::progress::Progress;
@@ -25,7 +26,6 @@ use driver::Driver;
 use run::Run;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -33,58 +33,6 @@ use std::time::Duration;
 
 /// The most clients of a run: each is a connection, and a process may open about a thousand unless its limit is raised.
 pub const MAX_CLIENTS: u32 = 50_000;
-
-/// Seconds; the broker may overrule it.
-const KEEP_ALIVE_SECONDS: u16 = 30;
-
-/// A broker's address: `mqtt://[user:password@]host[:port]`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BrokerUrl {
-    /// Name or address.
-    pub host: String,
-    /// 1883 where the URL names none.
-    pub port: u16,
-    /// User name and password.
-    pub login: Option<(String, String)>,
-}
-
-impl std::fmt::Debug for BrokerUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Never with the password.
-        write!(f, "mqtt://{}:{}", self.host, self.port)
-    }
-}
-
-impl FromStr for BrokerUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let rest = text
-            .strip_prefix("mqtt://")
-            .or_else(|| text.strip_prefix("tcp://"))
-            .ok_or("the broker's URL must start with mqtt:// (TLS is not supported)")?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (login, address) = match rest.rsplit_once('@') {
-            Some((login, address)) => {
-                let (user, password) = login.split_once(':').unwrap_or((login, ""));
-                (Some((user.to_owned(), password.to_owned())), address)
-            }
-            None => (None, rest),
-        };
-        let (host, port) = match address.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                let port = port.parse().map_err(|_| format!("`{port}` is not a port"))?;
-                (host, port)
-            }
-            _ => (address, 1_883),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            return Err("the broker's URL names no host".to_owned());
-        }
-        Ok(Self { host: host.to_owned(), port, login })
-    }
-}
 
 /// What a publisher shall do.
 #[derive(Debug, Clone)]
@@ -131,13 +79,8 @@ pub enum PublishError {
     #[error(transparent)]
     Pace(#[from] PaceError),
     /// The broker is not there, or does not want us.
-    #[error("no connection to the MQTT broker at {url:?}: {cause}; is it running, and does it listen there?")]
-    Broker {
-        /// Where it should be.
-        url: BrokerUrl,
-        /// What went wrong last.
-        cause: String,
-    },
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
     /// The log of acknowledgements could not be written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -264,6 +207,7 @@ fn run_prepared(
             client_id: format!("fairlead-loadgen-{nonce:x}-{number}"),
             clean_start: !config.persistent,
             keep_alive: KEEP_ALIVE_SECONDS,
+            receive_maximum: None,
             login: config.url.login.clone(),
         };
         Client::new(options, plan.feed(number, config.clients), config.in_flight)

@@ -438,19 +438,6 @@ fn recorded_sentences_are_published_with_their_counts() {
 }
 
 #[test]
-fn urls_are_read() {
-    let url: BrokerUrl = "mqtt://me:pass@host.example:1884/".parse().unwrap();
-    assert_eq!((url.host.as_str(), url.port), ("host.example", 1884));
-    assert_eq!(url.login, Some(("me".to_owned(), "pass".to_owned())));
-    assert!(!format!("{url:?}").contains("pass"));
-    let url: BrokerUrl = "tcp://[::1]".parse().unwrap();
-    assert_eq!((url.host.as_str(), url.port), ("::1", 1883));
-    for bad in ["127.0.0.1:1883", "mqtts://a", "mqtt://", "mqtt://a:b"] {
-        assert!(bad.parse::<BrokerUrl>().is_err(), "{bad}");
-    }
-}
-
-#[test]
 fn impossible_settings_are_named() {
     let broker = Broker::start();
     let config = || broker.config();
