@@ -218,6 +218,12 @@ impl Record {
         self.mqtt_topic.as_ref().map(Text::as_slice).or(self.key.as_deref()).unwrap_or_default()
     }
 
+    /// What decides on its partition: the key, or the MQTT topic.
+    #[must_use]
+    pub fn hashed(&self) -> &[u8] {
+        self.key.as_deref().unwrap_or(self.mqtt_topic())
+    }
+
     /// The headers.
     #[must_use]
     pub fn headers(&self) -> &[(Text, Payload)] {

@@ -54,14 +54,14 @@ impl<D: Disk> Log<D> {
             Ok(open) => {
                 count(&self.ledger.counters.recycled, u64::from(open.header.generation > 1));
                 self.ready = Some(open);
-                self.blocked = false;
+                (self.blocked, self.starved) = (false, false);
                 Ok(())
             }
             Err(source) => {
                 self.blocked |= is_space(&source);
                 // Room may come back; a disk that refuses otherwise while records wait is like one that does not sync.
-                let waits = self.retry.is_some() || !self.filling.is_empty();
-                if waits && !is_space(&source) && self.open.is_none() && self.committing.is_none() {
+                let waits = self.open.is_none() && (self.retry.is_some() || !self.filling.is_empty());
+                if (waits || self.starved) && !is_space(&source) && self.committing.is_none() {
                     self.failures += 1;
                     self.fenced |= self.failures >= FAILURES;
                 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    AppendError, Batch, Commit, CommitError, Committed, Entry, Name, Options, Position, Read, Sequence, State, Usage,
+    AppendError, Commit, CommitError, Committed, Entry, Name, Options, Position, Sequence, State, Usage,
     budget::count,
     bug::has_bug,
     disk::Disk,
@@ -61,6 +61,8 @@ pub struct Log<D: Disk> {
     /// The last attempt to prepare a segment met a limit.
     pub(crate) blocked: bool,
     full: bool,
+    /// A record was refused since no segment has room for it, and none was made since.
+    pub(crate) starved: bool,
     mark_at: Option<Instant>,
     pub(crate) upkeep: crate::upkeep::Plan<D>,
     /// Bytes of live segments that the shared budget knows of.
@@ -109,6 +111,7 @@ impl<D: Disk> Log<D> {
             fenced: false,
             blocked: false,
             full: false,
+            starved: false,
             mark_at: None,
             upkeep: start.upkeep,
             live: 0,
@@ -136,6 +139,7 @@ impl<D: Disk> Log<D> {
         let has_place = self.has_place(self.filling.len() + size);
         if !has_place {
             self.full |= self.blocked;
+            self.starved = true;
             self.account();
         }
         if has_bug("drop_on_full") && self.full {
@@ -308,15 +312,6 @@ impl<D: Disk> Log<D> {
         mark.into_iter().chain(self.upkeep_timeout()).min()
     }
 
-    /// The next records from `from` on, about `bytes` of them; `None` when everything durable was read.
-    pub fn read(&self, from: Position, bytes: usize) -> Option<Read<D>> {
-        let from = if from.sequence <= self.delivered { self.start() } else { from };
-        let found = self.segments.partition_point(|segment| segment.last < from.sequence);
-        let segment = self.segments.get(found).filter(|segment| !segment.is_empty())?;
-        let next = self.segments.range(found + 1..).find(|next| !next.is_empty());
-        Some(Read::new(self, segment, next, from, bytes))
-    }
-
     /// Where the first record lies that is not yet delivered.
     pub fn start(&self) -> Position {
         let sequence = self.delivered + 1;
@@ -324,20 +319,15 @@ impl<D: Disk> Log<D> {
         self.segments.get(found).map_or(Position::before_all(sequence), |segment| segment.position(sequence))
     }
 
+    /// Whether nothing is taken, or written, until there is room: enough was delivered, or the disk has space.
+    pub fn is_full(&self) -> bool {
+        let waiting = self.retry.as_ref().unwrap_or(&self.filling).len();
+        self.full || (self.blocked && !self.has_place(waiting))
+    }
+
     /// Whether nothing more is taken until the next start, because the disk failed.
     pub fn is_fenced(&self) -> bool {
         self.fenced
-    }
-
-    /// The records from `from` on that were appended and never became durable, once the log is fenced: they are still in
-    /// memory, and nobody was told that they are safe.
-    pub fn unsynced(&self, from: Sequence) -> Option<Batch> {
-        if !self.fenced || self.committing.is_some() || from <= self.synced || from > self.appended {
-            return None;
-        }
-        let mut batch = Batch { next: Position::before_all(self.appended + 1), ..Batch::default() };
-        self.retry.iter().chain([&self.filling]).for_each(|group| group.read(from, &mut batch));
-        Some(batch)
     }
 
     /// Whether there is a segment to append to, or one that is ready to follow.

@@ -200,3 +200,26 @@ impl Batch {
         });
     }
 }
+
+impl<D: Disk> Log<D> {
+    /// The next records from `from` on, about `bytes` of them; `None` when everything durable was read.
+    pub fn read(&self, from: Position, bytes: usize) -> Option<Read<D>> {
+        let from = if from.sequence <= self.delivered { self.start() } else { from };
+        let found = self.segments.partition_point(|segment| segment.last < from.sequence);
+        let segment = self.segments.get(found).filter(|segment| !segment.is_empty())?;
+        let next = self.segments.range(found + 1..).find(|next| !next.is_empty());
+        Some(Read::new(self, segment, next, from, bytes))
+    }
+
+    /// The records from `from` on that were appended and are not durable, of a log that is fenced or full: they are still
+    /// in memory, and nobody was told that they are safe.
+    pub fn unsynced(&self, from: Sequence) -> Option<Batch> {
+        let writes = self.committing.is_some() || !(self.fenced || self.is_full());
+        if writes || from <= self.synced || from > self.appended() {
+            return None;
+        }
+        let mut batch = Batch { next: Position::before_all(self.appended() + 1), ..Batch::default() };
+        self.retry.iter().chain([&self.filling]).for_each(|group| group.read(from, &mut batch));
+        Some(batch)
+    }
+}

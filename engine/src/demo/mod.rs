@@ -19,11 +19,7 @@ use std::{
 };
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use fairlead_loadgen::{
-    cpu,
-    publish::{BrokerUrl, PublishError},
-    verify,
-};
+use fairlead_loadgen::{BrokerUrl, cpu, publish::PublishError, verify};
 use rdkafka::error::KafkaError;
 
 use crate::{

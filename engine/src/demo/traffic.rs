@@ -10,11 +10,11 @@ use std::{
 };
 
 use fairlead_loadgen::{
-    Qos, Version,
+    BrokerUrl, Qos, Version,
     ais::payload::Format,
     load::Load,
     progress::{Progress, Snapshot},
-    publish::{self, BrokerUrl, PublishError, Publisher},
+    publish::{self, PublishError, Publisher},
     traffic::{Fleet, Traffic},
     verify::{self, KafkaError, Verifier, Wrap},
 };

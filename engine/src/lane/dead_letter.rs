@@ -14,8 +14,8 @@ use super::{BATCH, Lane, Mode, partition::bytes};
 use crate::{
     dead_letter::Origin,
     kafka::{Directory, Topics},
-    message::{DropReason, LogName, Outcome, Receipt, Record, RouteId, Ticket, UNPLACED},
-    route::partition::partition,
+    message::{DropReason, LogName, Outcome, Receipt, Record, RouteId, Ticket},
+    route::partition::place,
     settings::Settings,
     spool::{Done, Jobs, Store, fingerprints},
 };
@@ -276,10 +276,7 @@ impl Address {
             }
             let Some(mut record) = self.waiting.pop() else { return };
             record.topic = topic;
-            record.partition = match partitions {
-                0 => UNPLACED,
-                _ => partition(record.key.as_deref().unwrap_or(record.mqtt_topic()), partitions),
-            };
+            record.partition = place(record.hashed(), partitions);
             match (read, lane.mode()) {
                 // It is read again, and refused again.
                 (true, Mode::Spilling { .. }) => {}

@@ -6,13 +6,12 @@ use std::{
 };
 
 use super::{
-    mode::{CLOSING, FIRST, LOOK, Mode, Spooling},
-    partition::{Hold, Partition, Ready, bytes},
+    batch::BATCH,
+    mode::{CLOSING, FIRST, Mode, Spooling},
+    partition::{Hold, Partition, bytes},
 };
 use crate::message::{LogName, Record, Ticket, TopicId, UNPLACED};
 
-/// Records that make a batch due at once.
-pub const BATCH: usize = 8192;
 /// Most records in one lane, inside librdkafka and before it. At the limit the lane takes no more: local sessions
 /// stall and other shards' rings fill.
 pub const LIMIT: usize = 262_144;
@@ -35,8 +34,10 @@ pub struct Lane {
     pub(super) incoming: VecDeque<Record>,
     /// Partitions whose records have to be appended before anything new.
     pub(super) sweep: VecDeque<(TopicId, u32)>,
-    /// The spool takes nothing any more.
-    pub(super) fenced: bool,
+    /// Nothing is appended: [`Lane::set_log`].
+    pub(super) closed: bool,
+    /// The log has no room.
+    pub(super) full: bool,
     /// What is put aside is not known yet: replay has to wait.
     pub(super) waits: bool,
     /// What was put aside is not safe yet: what comes behind it must not be appended before.
@@ -44,6 +45,8 @@ pub struct Lane {
     /// Partitions whose last shadow was reported.
     pub(super) unshadowed: Vec<(TopicId, u32)>,
     pub(super) held: usize,
+    /// Those of them that came since the last flush.
+    pub(super) fresh: usize,
     pub(super) in_flight: usize,
     /// Those of them that replay reads again.
     pub(super) shadows: usize,
@@ -95,11 +98,13 @@ impl Lane {
             cursor: 0,
             incoming: VecDeque::new(),
             sweep: VecDeque::new(),
-            fenced: false,
+            closed: false,
+            full: false,
             waits: false,
             behind: false,
             unshadowed: Vec::new(),
             held: 0,
+            fresh: 0,
             in_flight: 0,
             shadows: 0,
             failed: 0,
@@ -134,7 +139,7 @@ impl Lane {
     /// How many records the lane takes before it is at [`LIMIT`]. What lies in the spool does not count.
     #[must_use]
     pub fn room(&self) -> usize {
-        let waiting = if self.is_straight() { self.len() } else { self.incoming.len() };
+        let waiting = if self.is_straight() { self.len() } else { self.incoming.len() + self.unswept };
         LIMIT.saturating_sub(waiting).min(self.intake())
     }
 
@@ -180,6 +185,7 @@ impl Lane {
             self.list.push((topic, partition));
         }
         self.held += 1;
+        self.fresh += 1;
         self.first_held.get_or_insert(now);
     }
 
@@ -209,65 +215,6 @@ impl Lane {
         }
     }
 
-    /// All that a session may have in flight is here: the batch must not wait for more.
-    pub fn handle_saturated(&mut self, now: Instant) {
-        self.urgent = true;
-        self.full_since.get_or_insert(now);
-    }
-
-    /// Whether the batch should go now.
-    #[must_use]
-    pub fn is_due(&self, now: Instant) -> bool {
-        let waited = self.first_held.is_some_and(|first| now >= first + self.linger);
-        self.held > 0 && self.is_sending() && (self.urgent || self.held >= BATCH || waited)
-    }
-
-    /// The next partition of a due batch, until `None` ends the flush. What a partition may not send now stays.
-    pub fn poll_ready(&mut self, now: Instant) -> Option<Ready<'_>> {
-        let most = |lane: &Lane, (topic, partition): (TopicId, u32)| {
-            lane.topics[usize::from(topic.0)][partition as usize].most(now)
-        };
-        let next = (self.cursor..self.list.len()).find(|cursor| most(self, self.list[*cursor]) > 0);
-        let Some(next) = next else {
-            self.end_flush(now);
-            return None;
-        };
-        // The caller takes all that may go now, or the rest comes back as a report.
-        self.cursor = next + 1;
-        let (topic, partition) = self.list[next];
-        let most = most(self, (topic, partition));
-        let records = &mut self.topics[usize::from(topic.0)][partition as usize].held;
-        Some(Ready { topic, partition, records, most })
-    }
-
-    /// Tells that the producer took `count` records of the last [`Ready`]. A report follows for each, also for what
-    /// librdkafka refused.
-    pub fn handle_produced(&mut self, now: Instant, topic: TopicId, partition: u32, count: usize) {
-        self.partition(topic, partition).handed_over(now, count);
-        if self.in_flight == self.shadows {
-            self.sent_at = Some(now);
-        }
-        self.in_flight += count;
-        self.held -= count;
-        self.look_at.get_or_insert(now + LOOK);
-    }
-
-    fn end_flush(&mut self, now: Instant) {
-        self.hold_time = self.hold_time.max(self.first_held.map(|first| now - first));
-        self.cursor = 0;
-        self.urgent = false;
-        let topics = &mut self.topics;
-        let mut waits = false;
-        self.list.retain(|(topic, partition)| {
-            let place = &mut topics[usize::from(topic.0)][*partition as usize];
-            place.listed = !place.held.is_empty();
-            place.due = place.listed;
-            waits |= place.most(now) > 0;
-            place.listed
-        });
-        self.first_held = waits.then_some(now);
-    }
-
     /// When [`Lane::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -275,7 +222,7 @@ impl Lane {
         let retry = self.waiting().filter_map(|place| place.retry.until()).min();
         let mode = match self.mode {
             _ if matches!(self.spooling, Spooling::Never | Spooling::Parked) => None,
-            Mode::Direct if self.is_without_spool() => None,
+            Mode::Direct if self.is_without_log() => None,
             Mode::Direct => [self.spill_at(), self.look_at].into_iter().flatten().min(),
             Mode::Spilling { since } => Some(since + self.least),
             Mode::Draining { since, closing } => {
@@ -287,7 +234,7 @@ impl Lane {
     }
 
     /// Whether anything is handed over.
-    fn is_sending(&self) -> bool {
+    pub(super) fn is_sending(&self) -> bool {
         match self.mode {
             Mode::Direct => true,
             Mode::Spilling { .. } => false,

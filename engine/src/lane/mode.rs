@@ -17,12 +17,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    Lane,
-    lane::{BATCH, LIMIT},
-    partition::bytes,
-};
-use crate::message::{Ticket, TopicId, UNPLACED};
+use super::{Lane, batch::BATCH, lane::LIMIT, partition::bytes};
+use crate::message::{Record, Ticket, TopicId, UNPLACED};
 
 /// Nothing was confirmed for so long, and a session may not send more, or sends nothing although twenty messages wait: Kafka
 /// is away. A pause of its garbage collector is shorter; a broker that queues 1,000 messages (mosquitto) holds 15,000 a
@@ -99,7 +95,7 @@ impl Lane {
     }
 
     pub(super) fn is_outage(&mut self, now: Instant) -> bool {
-        if self.is_without_spool() {
+        if self.is_without_log() {
             return false;
         }
         if self.spill_at().is_some_and(|at| now >= at) {
@@ -113,7 +109,9 @@ impl Lane {
         if look {
             self.look_at = (self.in_flight + self.held > 0).then(|| now + LOOK);
         }
-        look && self.blocked_since().is_some_and(|since| now >= since + OLDEST)
+        // A log without room is no help against one partition that is blocked.
+        let helps = !self.full || self.confirmed_at.is_none_or(|at| now >= at + OLDEST);
+        look && helps && self.blocked_since().is_some_and(|since| now >= since + OLDEST)
     }
 
     /// Everything goes to the spool: what is here is swept, what lies there already is let go.
@@ -123,7 +121,8 @@ impl Lane {
         self.mode = Mode::Spilling { since: now };
         self.full_since = None;
         self.first_held = None;
-        (self.held, self.failed, self.unswept, self.bytes, self.shadows) = (0, 0, 0, 0, self.in_flight);
+        (self.held, self.fresh, self.failed, self.unswept, self.bytes) = (0, 0, 0, 0, 0);
+        self.shadows = self.in_flight;
         self.unshadowed.clear();
         self.sweep.clear();
         for (topic, places) in self.topics.iter_mut().enumerate() {
@@ -182,23 +181,35 @@ impl Lane {
     }
 
     /// Replay has `unread` records before it: the lane is Direct again when there is none, and appends nothing more
-    /// when there are few.
-    pub fn handle_progress(&mut self, now: Instant, unread: u64) {
+    /// when there are few. A log that is full takes nothing of what waits for it, which goes behind what it has. `place` has
+    /// the partition of a record whose topic was not known when it came.
+    pub fn handle_progress(&mut self, now: Instant, unread: u64, place: impl Fn(&Record) -> u32) {
         let Mode::Draining { since, closing } = self.mode else { return };
         if self.waits {
             return;
         }
         let few = unread + self.incoming.len() as u64 <= CLOSE && self.sweep.is_empty();
-        let near = self.is_without_spool() || (few && now >= since + self.least && self.is_healthy(now));
+        // A partition that is blocked by what waits for the log cannot become healthy.
+        let stuck = self.full && unread == 0 && self.spooling == Spooling::Outage;
+        let ready = now >= since + self.least && (stuck || (few && self.is_healthy(now)));
+        let near = self.is_without_log() || ready;
         if closing.is_none() && near {
             self.mode = Mode::Draining { since, closing: Some(now) };
         }
-        if unread > 0 || !near || self.incoming.iter().any(|record| record.partition == UNPLACED) {
+        if unread > 0 || !near {
             return;
+        }
+        for record in self.incoming.iter_mut().filter(|record| record.partition == UNPLACED) {
+            record.partition = place(record);
+            if record.partition == UNPLACED {
+                return;
+            }
         }
         self.mode = Mode::Direct;
         self.direct_since = Some(now);
-        self.leave_spool(now);
+        // What could not be appended goes to Kafka behind what was.
+        let unswept = std::mem::take(&mut self.sweep);
+        self.hold_unswept(now, unswept);
         self.look_at = Some(now + LOOK);
         if self.spooling != Spooling::Always {
             for record in std::mem::take(&mut self.incoming) {
@@ -207,25 +218,14 @@ impl Lane {
         }
     }
 
-    /// The spool takes nothing any more, or does.
-    pub(super) fn set_fenced(&mut self, fenced: bool) {
-        self.fenced = fenced;
+    /// Whether the log is closed, so that nothing may be appended, and whether it is full.
+    pub(super) fn set_log(&mut self, closed: bool, full: bool) {
+        (self.closed, self.full) = (closed, full);
     }
 
-    /// Whether the line goes on without the spool, whose disk has failed. What has to be synced first waits instead.
-    pub(super) fn is_without_spool(&self) -> bool {
-        self.fenced && self.spooling == Spooling::Outage
-    }
-
-    /// What could not be appended goes to Kafka behind what was.
-    fn leave_spool(&mut self, now: Instant) {
-        for (topic, partition) in std::mem::take(&mut self.sweep) {
-            let place = self.partition(topic, partition);
-            place.sweeping = false;
-            let unswept = std::mem::take(&mut place.unswept);
-            self.unswept -= unswept.len();
-            unswept.into_iter().for_each(|record| self.hold(now, record));
-        }
+    /// Whether the line goes on without its log. What has to be synced first waits instead.
+    pub(super) fn is_without_log(&self) -> bool {
+        self.closed && self.spooling != Spooling::Always
     }
 
     /// Whether every partition confirms.

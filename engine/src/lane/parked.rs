@@ -99,7 +99,7 @@ impl<D: Disk> Parked<D> {
         while let Some((topic, partition)) = from.poll_stuck(now, self.stuck) {
             // On a full disk it stays where it is: what is there already need not be written again.
             self.used = true;
-            if !self.siding.has_segment() {
+            if !self.siding.has_segment() || self.is_closed() {
                 return;
             }
             // Replay has read its shadows too, and some of them may have been confirmed since.
@@ -125,6 +125,11 @@ impl<D: Disk> Parked<D> {
     pub(super) fn is_behind(&self) -> bool {
         let fresh = |record: &Record| !record.ticket.is_stored();
         !self.lane.sweep.is_empty() || self.lane.incoming.iter().any(fresh) || self.siding.unreceipted() > 0
+    }
+
+    /// Whether nothing is appended here, because the disk has failed or was full when something had to go on.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lane.closed
     }
 
     fn name(&self, topic: TopicId) -> &str {
@@ -222,7 +227,7 @@ impl<D: Disk> Parked<D> {
     /// Whether nothing here would be lost.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        (self.lane.is_empty() || self.lane.is_spooled()) && self.siding.is_settled()
+        (self.lane.is_empty() || (self.lane.is_spooled() && !self.is_closed())) && self.siding.is_settled()
     }
 }
 

@@ -128,17 +128,22 @@ impl Partition {
         if self.retry.failed() == 0 {
             return requeued;
         }
+        // What the log did not take of what was inside is behind what replay has read, and before what left the log too.
+        let stored = self.held.iter().take_while(|record| record.ticket.is_read_by(log)).count();
+        let mut behind = self.held.split_off(stored);
         for record in self.retry.take_failed(now).rev() {
-            if self.sweeping && !record.ticket.is_read_by(log) {
+            let is_stored = record.ticket.is_read_by(log);
+            if self.sweeping && !is_stored && behind.is_empty() {
                 requeued.unswept += 1;
                 self.unswept.push_front(record);
-            } else {
-                self.due = true;
-                requeued.held += 1;
-                requeued.bytes += bytes(&record);
-                self.held.push_front(record);
+                continue;
             }
+            self.due = true;
+            requeued.held += 1;
+            requeued.bytes += bytes(&record);
+            if is_stored { self.held.push_front(record) } else { behind.push_front(record) }
         }
+        self.held.append(&mut behind);
         requeued
     }
 

@@ -2,7 +2,7 @@
 //! over, so that it never stands in the way of another; when it is free again, replay goes back for what it passed.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -194,6 +194,19 @@ impl Lane {
         place.shadows > 0 || silent || place.retry.until().is_some_and(|until| now < until)
     }
 
+    /// The log takes nothing, and replay has read all of it: what waits for it goes to the partitions that are not blocked
+    /// and have nothing before it. Whether anything went.
+    pub(super) fn leave_log(&mut self, now: Instant) -> bool {
+        self.sweep_incoming();
+        let has_more = |place: &Partition| place.in_flight + place.held.len() > 0;
+        let waits = |key: &Key| self.is_blocked(now, *key) || self.place(*key).is_some_and(has_more);
+        let (waiting, free): (VecDeque<Key>, VecDeque<Key>) = self.sweep.iter().copied().partition(waits);
+        self.sweep = waiting;
+        let goes = !free.is_empty();
+        self.hold_unswept(now, free);
+        goes
+    }
+
     fn has_held(&self, key: Key, most: usize) -> bool {
         self.place(key).is_some_and(|place| place.held.len() >= most)
     }
@@ -207,12 +220,24 @@ impl Lane {
         self.partition(topic, partition).retry.handle_timeout(now);
     }
 
-    /// Forgets what is held of a partition, which lies in the log. The sequence number of the first record.
+    /// Forgets what is held of a partition and lies in the log; what the log does not take any more is behind that, and waits
+    /// for it again. The sequence number of the first record that was forgotten.
     fn forget_held(&mut self, (topic, partition): Key) -> Option<u64> {
-        let held = std::mem::take(&mut self.partition(topic, partition).held);
-        let first = held.front()?.ticket.sequence(LogName::Parked)?;
-        self.held -= held.len();
-        self.bytes -= held.iter().map(super::partition::bytes).sum::<usize>();
-        Some(first)
+        let log = self.log;
+        let place = self.partition(topic, partition);
+        let count = place.held.len();
+        let gone: usize = place.held.iter().map(super::partition::bytes).sum();
+        let mut forgotten = std::mem::take(&mut place.held);
+        let mut unswept = forgotten.split_off(forgotten.partition_point(|record| record.ticket.is_read_by(log)));
+        let behind = unswept.len();
+        unswept.append(&mut place.unswept);
+        place.unswept = unswept;
+        if behind > 0 {
+            self.begin_sweep(topic, partition);
+        }
+        self.unswept += behind;
+        self.held -= count;
+        self.bytes -= gone;
+        forgotten.front()?.ticket.sequence(log)
     }
 }

@@ -152,7 +152,12 @@ impl<D: Disk, J: Jobs<D>> Side<D, J> {
         let older = self.generations.current().is_some();
         self.look_at = older.then_some(now + LOOK);
         lane.set_waiting(older || !self.parked.is_complete());
-        lane.set_behind(lane.mode() != Mode::Direct && self.parked.is_behind());
+        // Nor may the spool have what comes behind something that is in memory only.
+        let closed = self.parked.is_closed();
+        let behind = lane.mode() != Mode::Direct && !closed && self.parked.is_behind();
+        let full = self.siding.is_full() || (behind && self.parked.siding().is_full());
+        lane.set_log(self.siding.is_fenced() || closed, full);
+        lane.set_behind(behind);
 
         let Desk { jobs, movements } = &mut self.desk;
         while let Some(done) = jobs.poll() {

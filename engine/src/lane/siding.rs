@@ -19,6 +19,7 @@ use super::{
 use crate::{
     kafka::{Directory, Topics},
     message::{LogName, Outcome, Receipt, Record, RouteId, Ticket},
+    route::partition::place,
     settings::{Ack, Settings},
     spool::{Done, Jobs, Movement, Replayed, Store, Synced, fingerprints},
 };
@@ -225,6 +226,16 @@ impl<D: Disk> Siding<D> {
         self.passage.as_mut().is_some_and(|passage| passage.end(key))
     }
 
+    /// Whether nothing is appended until the next start, because the disk has failed.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.store.is_fenced()
+    }
+
+    /// Whether the log has no room.
+    pub(super) fn is_full(&self) -> bool {
+        self.store.is_full()
+    }
+
     /// Whether the log has a segment to append to.
     pub(super) fn has_segment(&self) -> bool {
         self.store.has_segment()
@@ -250,7 +261,7 @@ impl<D: Disk> Siding<D> {
         jobs: &mut impl Jobs<D>,
         moves: &mut Movements,
     ) {
-        if self.log != LogName::Older && !lane.behind {
+        if self.log != LogName::Older && !lane.behind && !lane.is_without_log() {
             self.append(now, lane, inside);
         }
         while let Some(receipt) = self.store.poll_receipt() {
@@ -268,9 +279,13 @@ impl<D: Disk> Siding<D> {
         while let Some((topic, partition)) = lane.poll_unshadowed() {
             lane.let_go(now, topic, partition, |ticket| self.has_ended(ticket));
         }
+        self.leave_log(now, lane);
         if self.log == LogName::Spool {
-            lane.set_fenced(self.store.is_fenced());
-            lane.handle_progress(now, self.store.unread() + self.replayed.len() as u64);
+            let unread = self.store.unread() + self.replayed.len() as u64;
+            lane.handle_progress(now, unread, |record| {
+                let partitions = self.topics.get(record.topic).map_or(0, |(_, partitions)| partitions);
+                place(record.hashed(), partitions)
+            });
         }
         if let Some(commit) = self.store.poll_commit(now) {
             jobs.commit(commit);

@@ -1,7 +1,7 @@
 //! The sweep: when the lane begins to spill, what it has of each partition is appended in order before anything new. Where
 //! the log has no room for all of it the sweep goes on while the lane drains, and makes room.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range, time::Instant};
 
 use super::Lane;
 use crate::{
@@ -100,5 +100,33 @@ impl Lane {
             self.unswept -= 1;
         }
         true
+    }
+
+    /// What waits to be appended waits with the sweep of its partition.
+    pub(super) fn sweep_incoming(&mut self) {
+        for record in std::mem::take(&mut self.incoming) {
+            let (topic, partition) = (record.topic, record.partition);
+            self.begin_sweep(topic, partition);
+            self.partition(topic, partition).unswept.push_back(record);
+            self.unswept += 1;
+        }
+    }
+
+    /// The partition takes its turn in the sweep, unless it is there.
+    pub(super) fn begin_sweep(&mut self, topic: TopicId, partition: u32) {
+        if !std::mem::replace(&mut self.partition(topic, partition).sweeping, true) {
+            self.sweep.push_back((topic, partition));
+        }
+    }
+
+    /// What was not appended of partitions that were in the sweep goes to Kafka all the same.
+    pub(super) fn hold_unswept(&mut self, now: Instant, partitions: VecDeque<(TopicId, u32)>) {
+        for (topic, partition) in partitions {
+            let place = self.partition(topic, partition);
+            place.sweeping = false;
+            let unswept = std::mem::take(&mut place.unswept);
+            self.unswept -= unswept.len();
+            unswept.into_iter().for_each(|record| self.hold(now, record));
+        }
     }
 }

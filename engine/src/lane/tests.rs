@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::*;
+use super::{batch::WORTH, *};
 use crate::{
     kafka::{HoldReason, Report, Verdict},
     message::{DropReason, Extra, Outcome, Receipt, Record, RouteId, Ticket, TopicId},
@@ -101,8 +101,31 @@ fn a_batch_is_due_after_linger_when_full_or_when_a_session_is_saturated() {
     assert!(world.lane.is_due(world.now));
     assert_eq!(world.flush(), 1);
     assert!(!world.lane.is_due(world.now + LINGER), "nothing is held any more");
-    (0..BATCH as u32).for_each(|position| world.record(position % 3, position));
+    // Among so many partitions none has enough.
+    (1..BATCH as u32).for_each(|position| world.record(position % 128, position));
+    assert!(!world.lane.is_due(world.now));
+    world.record(0, 0);
     assert!(world.lane.is_due(world.now));
+}
+
+#[test]
+fn a_batch_is_due_when_it_is_worth_its_requests() {
+    let mut world = World::new();
+    let offer = |world: &mut World, partitions: u32, records: u32| {
+        (0..records).for_each(|number| world.record(number % partitions, number));
+    };
+    offer(&mut world, 3, 3 * WORTH as u32 - 1);
+    assert!(!world.lane.is_due(world.now));
+    offer(&mut world, 1, 1);
+    assert!(world.lane.is_due(world.now), "a hundred for each of three");
+    assert_eq!(world.flush(), 3 * WORTH);
+    // What waits behind them makes no batch due, however much it is, but what comes after that does.
+    offer(&mut world, 1, 9 * WORTH as u32);
+    assert_eq!(world.flush(), 0);
+    assert!(!world.lane.is_due(world.now + LINGER), "the partition is busy");
+    offer(&mut world, 4, 4 * WORTH as u32);
+    assert!(world.lane.is_due(world.now));
+    assert_eq!(world.flush(), WORTH, "the fourth partition is free");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! From a record to its partition, and from a partition to the shard that owns it.
 
+use crate::message::UNPLACED;
+
 /// Kafka's murmur2 (32 bits, Kafka's seed), as its Java clients hash keys.
 fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
@@ -32,6 +34,12 @@ fn murmur2(data: &[u8]) -> u32 {
 #[must_use]
 pub fn partition(hashed: &[u8], partitions: u32) -> u32 {
     (murmur2(hashed) & 0x7fff_ffff) % partitions
+}
+
+/// [`partition`], or [`UNPLACED`] where the number of partitions is not known (0).
+#[must_use]
+pub fn place(hashed: &[u8], partitions: u32) -> u32 {
+    if partitions == 0 { UNPLACED } else { partition(hashed, partitions) }
 }
 
 /// The shard that owns a partition: each of the `shards` (at least 1) owns a contiguous range of the partitions of

@@ -12,7 +12,7 @@ use super::{
     cache::{Cache, CacheCounts, Slot},
     filter::Capture,
     legal_topic,
-    partition::partition,
+    partition::place,
     template::Shape,
 };
 use crate::{
@@ -255,11 +255,6 @@ impl Plan {
         let partition = place(key.bytes_or(topic), partitions);
         Entry { route: self.id, topic: kafka, partition, key }
     }
-}
-
-/// The partition of a record, or [`UNPLACED`] where their number is not known.
-fn place(hashed: &[u8], partitions: u32) -> u32 {
-    if partitions == 0 { UNPLACED } else { partition(hashed, partitions) }
 }
 
 impl KeyPlan {

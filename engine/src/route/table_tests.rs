@@ -3,7 +3,10 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::{Empty, HeaderSet, Owner};
+use crate::{
+    route::partition::partition,
+    settings::{Empty, HeaderSet, Owner},
+};
 
 /// Knows the topics that it was given, or takes any name as a topic; it remembers what it was asked for.
 #[derive(Default)]

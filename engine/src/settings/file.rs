@@ -36,7 +36,7 @@ receive_maximum = 8192
 sys = true
 
 [kafka]
-linger = "1ms"
+linger = "5ms"
 stuck = "30s"
 
 [route]

@@ -455,7 +455,7 @@ impl Settings {
                 brokers: brokers.to_owned(),
                 properties: Vec::new(),
                 create: None,
-                linger: Duration::from_millis(1),
+                linger: Duration::from_millis(5),
                 stuck: Duration::from_secs(30),
                 hold_for: None,
             },

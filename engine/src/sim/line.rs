@@ -19,9 +19,9 @@ use super::{
 use crate::{
     kafka::{Directory, HoldReason, Report, Topics, Verdict},
     lane::{Lane, Mode, Ready, Settlement, Side, Turn, spooling},
-    message::{LogName, Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId, UNPLACED},
+    message::{LogName, Outcome, Publish, Receipt, Record, RouteId, Ticket, TopicId},
     metrics::{Layout, Ledger, Metrics},
-    route::partition::partition,
+    route::partition::place,
     settings::{Ack, Owner, Settings},
     shard::Tally,
     spool::Logs,
@@ -119,7 +119,7 @@ impl Line {
         publish: Publish,
         (topic, partitions): (TopicId, u32),
     ) -> bool {
-        let partition = if partitions == 0 { UNPLACED } else { partition(&publish.topic.as_bytes()[..], partitions) };
+        let partition = place(&publish.topic.as_bytes()[..], partitions);
         let value = Some(publish.payload);
         let (key, mqtt_topic) =
             if self.keyed { (Some(publish.topic.into_bytes()), None) } else { (None, Some(publish.topic)) };

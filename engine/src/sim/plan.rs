@@ -135,7 +135,7 @@ impl Plan {
             broker_window: pick(random, &[2, 20, 20, 64, 1000]),
             lowest_id: random.random(),
             keep_alive: pick(random, &[0, 1, 5, 30]),
-            linger: Duration::from_micros(pick(random, &[0, 200, 1000])),
+            linger: Duration::from_micros(pick(random, &[0, 200, 1000, 5000])),
             stuck: Duration::from_millis(pick(random, &[50, 300, 1_000, 30_000])),
             memory: pick(random, &[24 << 10, 256 << 10, 8 << 20]),
             drain_rate: pick(random, &[None, None, None, Some(5_000)]),

@@ -72,6 +72,8 @@ pub struct Store<D: Disk> {
     /// Consecutive, from the first record that is not synced, or whose receipt has not left.
     waiting: VecDeque<Waiting>,
     first_waiting: Sequence,
+    /// Those of them that have ended.
+    ended: u64,
     progress: Progress,
     /// Where replay reads on.
     position: Position,
@@ -86,6 +88,7 @@ impl<D: Disk> Store<D> {
             meta: Vec::new(),
             waiting: VecDeque::new(),
             first_waiting: recovery.appended + 1,
+            ended: 0,
             progress: Progress::new(recovery.start.sequence),
             position: recovery.start,
             reading: None,
@@ -124,7 +127,9 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// See [`CommitError`]; the records stay and are written again.
     pub fn handle_committed(&mut self, now: Instant, done: Committed<D>) -> Result<(), CommitError> {
-        self.log.handle_committed(now, done).map(drop)
+        let committed = self.log.handle_committed(now, done);
+        self.release();
+        committed.map(drop)
     }
 
     /// The receipt of the next record that is synced, with what the ledger has to know.
@@ -136,6 +141,7 @@ impl<D: Disk> Store<D> {
             if !ended {
                 return Some(Receipt { ticket, route, outcome: Outcome::Spooled });
             }
+            self.ended -= 1;
             self.end(sequence);
         }
         None
@@ -148,7 +154,7 @@ impl<D: Disk> Store<D> {
             return None;
         };
         let waiting = self.waiting.get_mut(place as usize)?;
-        waiting.ended = true;
+        self.ended += u64::from(!std::mem::replace(&mut waiting.ended, true));
         Some(Receipt { ticket: waiting.ticket, route: waiting.route, outcome })
     }
 
@@ -156,8 +162,14 @@ impl<D: Disk> Store<D> {
         let base = self.progress.base();
         self.progress.end(sequence);
         if self.progress.base() > base {
-            self.log.release(self.progress.base() - 1);
+            self.release();
         }
+    }
+
+    /// Tells the log what has ended. The last records of an earlier process may have to be made durable again, and may end
+    /// before.
+    fn release(&mut self) {
+        self.log.release((self.progress.base() - 1).min(self.log.synced()));
     }
 
     /// Whether the record has ended.
@@ -186,12 +198,13 @@ impl<D: Disk> Store<D> {
         Some(read)
     }
 
-    /// What is left to read of a log whose disk has failed: what it has in memory.
+    /// What is left to read of a log whose disk is full or has failed: what it has in memory.
     pub fn poll_unsynced(&mut self) -> Option<Batch> {
         if self.reading.is_some() {
             return None;
         }
-        let batch = self.log.unsynced(self.position.sequence)?;
+        // What has ended before replay came to it need not be read.
+        let batch = self.log.unsynced(self.position.sequence.max(self.progress.base()))?;
         self.reading = Some(Reading::Next);
         Some(batch)
     }
@@ -285,7 +298,7 @@ impl<D: Disk> Store<D> {
     /// Records of the log that have not ended, synced or not.
     #[must_use]
     pub fn backlog(&self) -> u64 {
-        (self.log.appended() + 1).saturating_sub(self.progress.base())
+        (self.log.appended() + 1).saturating_sub(self.progress.base() + self.ended)
     }
 
     /// Asks for the cursor to be written without waiting for its turn.
@@ -304,6 +317,12 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn is_fenced(&self) -> bool {
         self.log.is_fenced()
+    }
+
+    /// Whether there is no room for a record.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.log.is_full()
     }
 
     /// Whether there is a segment to append to.

@@ -155,6 +155,51 @@ fn three_failed_syncs_in_a_row_fence_the_log() {
     assert_eq!(rig.read_all().0, (1..=5).map(expected).collect::<Vec<_>>(), "what is durable can be drained");
 }
 
+/// Nothing is written any more, and nothing waits to be: what is refused for want of a segment shows that the disk has
+/// failed.
+#[test]
+fn a_disk_that_makes_no_segment_for_what_comes_fences_the_log() {
+    let disk = Memory::new();
+    let mut rig = memory(&disk);
+    for operation in [Operation::Create, Operation::Write, Operation::Sync] {
+        disk.fail(operation, 0, u64::MAX, libc::EROFS);
+    }
+    for _ in 0..10 {
+        rig.upkeep();
+        assert!(!rig.log.usage().fenced, "nobody waits for a segment");
+        rig.pass(Duration::from_secs(1));
+    }
+    for failure in 1..=3 {
+        assert_eq!(rig.log.append(&data(b"", b"")), Err(AppendError::Busy));
+        rig.upkeep();
+        assert_eq!(rig.log.usage().fenced, failure == 3);
+        rig.pass(Duration::from_secs(1));
+    }
+    assert_eq!(rig.log.append(&data(b"", b"")), Err(AppendError::Fenced));
+}
+
+/// What is in memory and finds no room may go elsewhere: a group is written again, and the disk is full meanwhile.
+#[test]
+fn what_a_full_log_has_in_memory_can_be_read() {
+    let disk = Memory::new();
+    let mut rig = memory(&disk);
+    disk.limit_space(Some(SMALL.segment * 3 / 2));
+    append_up_to(&mut rig, 5);
+    rig.settle();
+    append_up_to(&mut rig, 9);
+    assert!(rig.log.unsynced(6).is_none(), "it is written soon");
+    disk.fail(Operation::Sync, 0, 1, libc::EIO);
+    assert!(matches!(rig.commit(), Some(Err(CommitError::Sync { failures: 1, .. }))));
+    rig.pass(Duration::from_secs(1));
+    rig.upkeep();
+    let batch = rig.log.unsynced(6).expect("what is not durable");
+    assert_eq!(batch.records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [6, 7, 8, 9]);
+    disk.limit_space(None);
+    rig.pass(Duration::from_secs(1));
+    rig.settle();
+    assert_eq!(rig.read_all(), ((1..=9).map(expected).collect(), vec![]));
+}
+
 #[test]
 fn a_group_whose_sync_failed_is_written_again_elsewhere_and_never_synced_twice() {
     let disk = Memory::new();

@@ -14,6 +14,7 @@ use crate::{
     lane::LIMIT,
     ring::Port,
     settings::Settings,
+    slice,
 };
 
 /// Pause before a producer is started again that could not be: what it lacks, memory or threads, must come from elsewhere.
@@ -46,7 +47,9 @@ impl Driver {
     }
 }
 
-/// librdkafka's threads inherit the affinity of the thread that starts the producer.
+/// librdkafka's threads inherit the affinity and the policy of the thread that starts the producer. Its broker's thread is
+/// woken by the first record of a batch. Where it interrupts the shard then, that record goes alone, and the others wait until
+/// Kafka has answered, because librdkafka has one request of a partition under way; it polls without a pause meanwhile.
 pub(super) fn start_producer(
     settings: &Arc<Settings>,
     topics: &Arc<Topics>,
@@ -62,6 +65,8 @@ pub(super) fn start_producer(
                 tracing::warn!(?cpus, %error, "librdkafka's threads stay on the shard's core");
             }
         }
+        // A sandbox that forbids it was told of at the start.
+        drop(slice::defer());
         Producer::new(&settings, LIMIT, topics, doorbells, shard)
     };
     thread::spawn(start).join().expect("starting a producer does not panic")

@@ -32,6 +32,19 @@ impl<D: Disk> Siding<D> {
         }
     }
 
+    /// What the log of parked partitions does not take, because its disk has failed or is full, follows what it has.
+    /// Nothing is appended from then on until the lane is empty: after a crash what is in the log comes first.
+    pub(super) fn leave_log(&self, now: Instant, lane: &mut Lane) {
+        let Some(passage) = &self.passage else { return };
+        let (fenced, full) = (self.store.is_fenced(), self.store.is_full());
+        let mut left = lane.closed && !lane.is_empty();
+        let is_read = self.store.unread() == 0 && self.replayed.is_empty() && passage.complete;
+        if is_read && (fenced || full || left) {
+            left |= lane.leave_log(now);
+        }
+        lane.set_log(fenced || left, full);
+    }
+
     /// Takes what was read.
     pub(super) fn handle_read(&mut self, now: Instant, read: Result<Batch, ReadError>, moves: &mut Movements) {
         let batch = match read {

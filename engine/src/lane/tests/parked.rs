@@ -1,382 +1,22 @@
-//! Parked partitions: the lane, its spool and what is parked, on a disk in memory, against a Kafka of which partitions
-//! stop and go.
+//! Parked partitions.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    ops::Range,
-    sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
-};
+mod world;
 
-use fairlead_spool::{Commit, Name, Options, Read, Spool, Upkeep, disk::Memory};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
 use proptest::prelude::*;
+use world::{PARTITIONS, STUCK, State, TICK, World};
 
-use super::super::{side::Side, *};
-use crate::{
-    dead_letter::Origin,
-    kafka::{HoldReason, Report, Topics, Verdict},
-    message::{DropReason, LogName, Outcome, Record, RouteId, Ticket, TopicId},
-    mqtt::Payload,
-    route::partition::partition,
-    settings::{Ack, Owner, Settings},
-    spool::{Done, Generations, Jobs, Logs, Movement, Older, Synced},
-};
-
-const TOPIC: TopicId = TopicId(0);
-const PARTITIONS: u32 = 3;
-const TICK: Duration = Duration::from_millis(4);
-const STUCK: Duration = Duration::from_secs(2);
-
-/// Runs every job at once.
-#[derive(Default)]
-struct Inline(VecDeque<Done<Memory>>);
-
-impl Jobs<Memory> for Inline {
-    fn commit(&mut self, commit: Commit<Memory>) {
-        self.0.push_back(Done::Commit(commit.run(), Synced::default()));
-    }
-
-    fn upkeep(&mut self, upkeep: Upkeep<Memory>) {
-        self.0.push_back(Done::Upkeep(upkeep.run()));
-    }
-
-    fn read(&mut self, read: Read<Memory>) {
-        self.0.push_back(Done::Read(read.run()));
-    }
-
-    fn poll(&mut self) -> Option<Done<Memory>> {
-        self.0.pop_front()
-    }
-}
-
-/// One partition of the model of Kafka, with what is inside librdkafka for it.
-#[derive(Default)]
-struct Queue {
-    inside: VecDeque<Record>,
-    first: u64,
-    /// What was written, in order.
-    written: Vec<u32>,
-    state: State,
-}
-
-/// What a partition does.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum State {
-    /// It confirms.
-    #[default]
-    Well,
-    /// It says nothing.
-    Silent,
-    /// It refuses for now.
-    Refuses,
-    /// It refuses each record for good.
-    TooLarge,
-}
-
-impl Inside for Vec<Queue> {
-    fn orders(&self, _: TopicId, partition: u32) -> Range<u64> {
-        let queue = &self[partition as usize];
-        queue.first..queue.first + queue.inside.len() as u64
-    }
-
-    fn record(&self, _: TopicId, partition: u32, order: u64) -> Option<&Record> {
-        let queue = &self[partition as usize];
-        queue.inside.get(order.checked_sub(queue.first)? as usize)
-    }
-
-    fn set_ticket(&mut self, _: TopicId, partition: u32, order: u64, ticket: Ticket) {
-        let queue = &mut self[partition as usize];
-        let place = (order - queue.first) as usize;
-        queue.inside[place].ticket = ticket;
-    }
-}
-
-struct World {
-    lane: Lane,
-    side: Side<Memory, Inline>,
-    now: Instant,
-    kafka: Vec<Queue>,
-    /// Keys by their partition, and how often each was used.
-    keys: BTreeMap<u32, String>,
-    sent: Vec<u32>,
-    next: u32,
-    acknowledged: BTreeSet<u32>,
-    /// What was refused and is safe as a dead letter.
-    dead: Vec<u32>,
-    /// Records that the spool answers for.
-    pending: i64,
-    disk: Memory,
-    settings: Settings,
-    topics: Arc<Topics>,
-}
-
-fn open(disk: &Memory) -> Logs<Memory> {
-    let options = Options { max: 64 << 20, min_free: 0, segment: 1 << 20, group: 64 << 10, record: 1 << 16, shards: 1 };
-    let (spool, _) = Spool::open(disk.clone(), "/spool", options).unwrap();
-    let older = Older { logs: VecDeque::new(), generations: Arc::new(Generations::new([])) };
-    Logs { spool: spool.log(Name::Shard(0)).unwrap(), parked: spool.log(Name::Parked(0)).unwrap(), older }
-}
-
-impl World {
-    fn new() -> World {
-        World::with(None)
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "an Instant to start from; virtual time from here on")]
-    fn with(hold_for: Option<Duration>) -> World {
-        let mut settings = Settings::minimal("127.0.0.1:1");
-        settings.engine.ack = Ack::Durable;
-        (settings.kafka.stuck, settings.kafka.hold_for) = (STUCK, hold_for);
-        let topics = Arc::new(Topics::default());
-        topics.publish("ais", PARTITIONS, Owner::Partition).unwrap();
-        let (now, disk) = (Instant::now(), Memory::new());
-        let keys = (0..100).map(|key: u32| (partition(key.to_string().as_bytes(), PARTITIONS), key.to_string()));
-        let (lane, side) = World::start(&settings, &topics, &disk, now);
-        World {
-            lane,
-            side,
-            now,
-            kafka: (0..PARTITIONS).map(|_| Queue::default()).collect(),
-            keys: keys.collect(),
-            sent: vec![0; PARTITIONS as usize],
-            next: 0,
-            acknowledged: BTreeSet::new(),
-            dead: Vec::new(),
-            pending: 0,
-            disk,
-            settings,
-            topics,
-        }
-    }
-
-    fn start(settings: &Settings, topics: &Arc<Topics>, disk: &Memory, now: Instant) -> (Lane, Side<Memory, Inline>) {
-        let mut lane = Lane::new(settings.kafka.linger, Spooling::Outage, settings.engine.memory);
-        let jobs = (Inline::default(), Inline::default(), None);
-        let clock = (now, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-        let side = Side::new(settings, topics, open(disk), jobs, clock);
-        if side.backlog() > 0 {
-            lane.drain(now);
-        }
-        (lane, side)
-    }
-
-    /// The process ends between two turns and another begins.
-    fn restart(&mut self) {
-        let (settings, topics, now) = (&self.settings, &self.topics, self.now);
-        // The lock and the files are free once the old one is gone.
-        drop(std::mem::replace(&mut self.side, World::start(settings, topics, &Memory::new(), now).1));
-        (self.lane, self.side) = World::start(settings, topics, &self.disk, now);
-        self.kafka.iter_mut().for_each(|queue| queue.inside.clear());
-        self.pending = 0;
-    }
-
-    /// A message for a partition. Its value is its number there.
-    fn publish(&mut self, partition: u32, count: u32) {
-        for _ in 0..count {
-            let number = &mut self.sent[partition as usize];
-            let ticket = Ticket::new(0, 0, 0, self.next);
-            self.next += 1;
-            let key = Some(Payload::from(self.keys[&partition].clone()));
-            let value = Some(Payload::from(number.to_string()));
-            *number += 1;
-            let route = RouteId(0);
-            let record = Record { ticket, topic: TOPIC, route, partition, key, value, mqtt_topic: None, extra: None };
-            self.lane.handle_record(self.now, record);
-        }
-        self.lane.handle_saturated(self.now);
-    }
-
-    /// One turn, as the driver has it.
-    fn turn(&mut self) {
-        self.receive();
-        self.send();
-    }
-
-    /// A turn without a producer.
-    fn receive(&mut self) {
-        self.now += TICK;
-        if self.lane.handle_timeout(self.now).is_some() {
-            self.side.rewind();
-        }
-        self.report();
-        let mut turn = Turn::default();
-        let acknowledged = &mut self.acknowledged;
-        self.side.poll(self.now, &mut self.lane, &mut self.kafka, &mut turn, |receipt, _| {
-            assert!(acknowledged.insert(receipt.ticket.position()), "two receipts for one message");
-        });
-        for record in std::mem::take(&mut turn.expired) {
-            self.dead_letter(record);
-        }
-        for (_, movement) in turn.ledger {
-            self.pending += match movement {
-                Movement::Taken | Movement::Recovered => 1,
-                Movement::Ended(_) => -1,
-                Movement::Gone(..) => unreachable!("nothing is damaged"),
-            };
-        }
-    }
-
-    fn send(&mut self) {
-        if self.lane.is_due(self.now) {
-            while let Some(ready) = self.lane.poll_ready(self.now) {
-                let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
-                if self.side.parked.contains(topic, partition) {
-                    let (count, bytes) = self.side.take_records(self.now, ready);
-                    self.lane.handle_parked(count, bytes);
-                } else {
-                    self.kafka[partition as usize].inside.extend(ready.records.drain(..most));
-                    self.lane.handle_produced(self.now, topic, partition, most);
-                }
-            }
-        }
-        if self.side.parked.is_due(self.now) {
-            while let Some(ready) = self.side.parked.poll_ready(self.now) {
-                let (topic, partition, most) = (ready.topic, ready.partition, ready.most);
-                self.kafka[partition as usize].inside.extend(ready.records.drain(..most));
-                self.side.parked.handle_produced(self.now, topic, partition, most);
-            }
-        }
-    }
-
-    /// Kafka does what each partition does now.
-    fn report(&mut self) {
-        for partition in 0..PARTITIONS as usize {
-            let verdict = match self.kafka[partition].state {
-                State::Silent => continue,
-                State::Well => Verdict::Delivered,
-                State::Refuses => Verdict::Hold(HoldReason::Unavailable),
-                State::TooLarge => Verdict::Final(DropReason::TooLarge),
-            };
-            while self.report_next(partition, verdict) {}
-        }
-    }
-
-    /// Kafka confirms the oldest of what is inside of a partition, so many at most.
-    fn confirm(&mut self, partition: u32, count: usize) {
-        for _ in 0..count {
-            self.report_next(partition as usize, Verdict::Delivered);
-        }
-    }
-
-    /// Reports the oldest record inside of a partition. Whether there is one.
-    fn report_next(&mut self, partition: usize, verdict: Verdict) -> bool {
-        let queue = &mut self.kafka[partition];
-        let Some(record) = queue.inside.pop_front() else { return false };
-        let order = queue.first;
-        queue.first += 1;
-        if verdict == Verdict::Delivered {
-            let number = String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
-            if record.dead().is_some() { self.dead.push(number) } else { queue.written.push(number) }
-        }
-        match self.side.handle_report(self.now, &mut self.lane, Report { record, order, verdict }) {
-            Some(Settlement::Receipt(receipt)) => {
-                if let Some(receipt) = self.side.end(receipt) {
-                    assert_eq!(receipt.outcome, Outcome::Delivered);
-                    assert!(self.acknowledged.insert(receipt.ticket.position()));
-                }
-            }
-            Some(Settlement::Refused(refused)) => self.dead_letter(refused.0),
-            None => {}
-        }
-        true
-    }
-
-    /// What the driver does, with a partition for the dead-letter topic.
-    fn dead_letter(&mut self, mut record: Record) {
-        assert!(record.ticket.sequence(LogName::Parked).is_some() && !self.side.has_ended(record.ticket));
-        self.side.move_away(record.ticket);
-        let (reason, topic, mqtt_topic) = (DropReason::TooLarge, "ais", &b"ais/1"[..]);
-        let extra = record.extra.get_or_insert_default();
-        extra.dead = Some(reason);
-        Origin { reason, route: None, source: None, topic, mqtt_topic, time: UNIX_EPOCH }.write(&mut extra.headers);
-        record.partition = 2;
-        record.key = Some(Payload::from(self.keys[&2].clone()));
-        self.lane.handle_record(self.now, record);
-    }
-
-    fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
-        while self.now < until {
-            self.turn();
-        }
-    }
-
-    fn is_parked(&self, partition: u32) -> bool {
-        self.side.parked.contains(TOPIC, partition)
-    }
-
-    /// All is well from now on: everything drains, and the line is straight.
-    fn settle(&mut self) {
-        self.kafka.iter_mut().for_each(|queue| queue.state = State::Well);
-        for _ in 0..20_000 {
-            self.turn();
-            let empty = self.lane.is_empty() && self.side.parked.lane().is_empty() && self.side.backlog() == 0;
-            if empty && self.lane.mode() == Mode::Direct && self.side.parked.partitions().next().is_none() {
-                assert_eq!((self.lane.bytes, self.lane.held, self.lane.in_flight, self.lane.shadows), (0, 0, 0, 0));
-                assert_eq!(self.pending, 0, "the ledger");
-                return;
-            }
-        }
-        let parked: Vec<_> = self.side.parked.partitions().collect();
-        panic!(
-            "no rest: {:?}, {} in the lane, {} parked in the lane, backlog {}, parked {parked:?}",
-            self.lane.mode(),
-            self.lane.len(),
-            self.side.parked.lane().len(),
-            self.side.backlog(),
-        );
-    }
-
-    /// The process ends once every message is acknowledged; what is not would come again from its broker.
-    fn end_and_restart(&mut self) {
-        for _ in 0..2_500 {
-            if self.acknowledged.len() == self.next as usize {
-                return self.restart();
-            }
-            self.turn();
-        }
-        panic!("{} of {} messages are acknowledged", self.acknowledged.len(), self.next);
-    }
-
-    fn assert_written_once_in_order(&self) {
-        for (partition, queue) in self.kafka.iter().enumerate() {
-            let wrong = queue.written.iter().zip(0..).find(|(number, expected)| *number != expected);
-            assert_eq!((wrong, queue.written.len()), (None, self.sent[partition] as usize), "partition {partition}");
-        }
-        assert_eq!(self.acknowledged.len(), self.next as usize);
-    }
-
-    /// First occurrences are in order, and nothing is missing.
-    fn assert_first_written_in_order(&self) {
-        for (partition, queue) in self.kafka.iter().enumerate() {
-            let mut next = 0;
-            for number in &queue.written {
-                assert!(*number <= next, "partition {partition}: {number} before {next}");
-                next = next.max(number + 1);
-            }
-            assert_eq!(next, self.sent[partition], "partition {partition}");
-        }
-    }
-}
+use crate::lane::Mode;
 
 /// A partition without a leader: after `stuck` its neighbours are on the straight line again and wait for nothing.
 fn a_stuck_partition_is_parked(state: State) -> World {
     let mut world = World::new();
     world.kafka[1].state = state;
-    for _ in 0..2 * STUCK.as_millis() / TICK.as_millis() + 100 {
-        (0..PARTITIONS).for_each(|partition| world.publish(partition, 5));
-        world.turn();
-    }
+    world.flow((2 * STUCK.as_millis() / TICK.as_millis()) as u32 + 100, 5);
     assert!(world.is_parked(1) && !world.is_parked(0) && !world.is_parked(2));
     assert_eq!(world.lane.mode(), Mode::Direct, "the others are on the straight line");
-    for _ in 0..200 {
-        (0..PARTITIONS).for_each(|partition| world.publish(partition, 5));
-        world.turn();
-        for healthy in [0, 2] {
-            let behind = world.sent[healthy] as usize - world.kafka[healthy].written.len();
-            assert!(behind <= 15, "partition {healthy} waits: {behind} behind");
-        }
-    }
+    world.flow_past_the_second(200);
     assert_eq!(world.lane.mode(), Mode::Direct);
     assert_eq!(world.side.siding.backlog(), 0, "it does not pin the spool");
     assert!(world.kafka[1].written.is_empty());
@@ -401,10 +41,7 @@ fn a_partition_that_refuses_is_parked_and_comes_back_in_order() {
 fn a_restart_knows_what_is_parked_before_anything_new_goes() {
     let mut world = a_stuck_partition_is_parked(State::Refuses);
     world.end_and_restart();
-    for _ in 0..100 {
-        (0..PARTITIONS).for_each(|partition| world.publish(partition, 5));
-        world.turn();
-    }
+    world.flow(100, 5);
     assert!(world.is_parked(1));
     world.settle();
     world.assert_first_written_in_order();
@@ -414,10 +51,7 @@ fn a_restart_knows_what_is_parked_before_anything_new_goes() {
 fn of_two_parked_partitions_each_comes_back_by_itself() {
     let mut world = a_stuck_partition_is_parked(State::Silent);
     world.kafka[2].state = State::Refuses;
-    for _ in 0..1_500 {
-        (0..PARTITIONS).for_each(|partition| world.publish(partition, 20));
-        world.turn();
-    }
+    world.flow(1_500, 20);
     assert!(world.is_parked(1) && world.is_parked(2));
     world.kafka[2].state = State::Well;
     world.pass(Duration::from_secs(20));
@@ -496,6 +130,8 @@ fn what_is_parked_and_due_does_not_spin_while_there_is_no_producer() {
     while !world.side.parked.is_due(world.now) {
         world.receive();
     }
+    // The linger has a timer; what is due before needs none, because every turn looks.
+    world.now += world.settings.kafka.linger;
     assert!(world.side.poll_timeout(false, true).is_some_and(|at| at <= world.now));
     assert!(world.side.poll_timeout(false, false).is_none_or(|at| at > world.now));
 }
@@ -532,6 +168,108 @@ fn the_end_of_an_outage_parks_nothing() {
     world.assert_written_once_in_order();
 }
 
+/// What the log of the parked partitions does not take any more waits in memory, behind what it has.
+#[test]
+fn a_partition_that_is_parked_on_a_disk_that_fails_comes_back_in_order() {
+    for state in [State::Silent, State::Refuses] {
+        let mut world = a_stuck_partition_is_parked(state);
+        world.break_disk();
+        world.flow(100, 5);
+        assert!(world.side.parked.siding().usage().fenced && world.is_parked(1));
+        world.settle();
+        world.assert_written_once_in_order();
+    }
+}
+
+/// The disk fails while what a partition had in the lane goes to the log of the parked ones.
+#[test]
+fn a_partition_of_which_a_part_is_parked_when_the_disk_fails_comes_back_in_order() {
+    let mut world = World::new();
+    world.publish(1, 5_000);
+    world.kafka[1].state = State::Refuses;
+    while !world.is_parked(1) {
+        world.publish(0, 1);
+        world.turn();
+    }
+    world.break_disk();
+    world.pass(STUCK);
+    let usage = world.side.parked.siding().usage();
+    assert!(usage.fenced && usage.counters.appended < 5_000, "{usage:?}");
+    // In and out again: what is in memory only must not be forgotten meanwhile.
+    world.kafka[1].state = State::Well;
+    world.confirm(1, 10);
+    world.kafka[1].state = State::Silent;
+    world.pass(STUCK);
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
+/// A disk that others have filled before the line had a segment.
+#[test]
+fn on_a_full_disk_a_silent_partition_holds_no_other_up() {
+    let mut world = World::new();
+    world.disk.limit_space(Some(0));
+    world.kafka[1].state = State::Silent;
+    world.flow_past_the_second(500);
+    world.settle();
+    assert_eq!(world.side.siding.usage().counters.appended, 0);
+    world.assert_written_once_in_order();
+}
+
+/// What is parked was never written, or all of it has ended: nothing makes room any more.
+#[test]
+fn what_is_parked_on_a_full_disk_comes_back_in_order() {
+    for segments in 1..8 {
+        let mut world = World::new();
+        world.disk.limit_space(Some(segments << 16));
+        world.kafka[1].state = State::Silent;
+        for _ in 0..1_000 {
+            world.publish(0, 1);
+            world.publish(1, 5);
+            world.turn();
+        }
+        world.settle();
+        world.assert_written_once_in_order();
+    }
+}
+
+/// A partition that stays silent on a disk that has failed: what comes behind an outage of the others must not wait for it,
+/// and not be safer than what came before.
+#[test]
+fn a_parked_partition_on_a_disk_that_failed_holds_no_other_up() {
+    let mut world = a_stuck_partition_is_parked(State::Silent);
+    world.break_disk();
+    world.flow(300, 5);
+    let fenced = world.side.parked.siding().usage().fenced && !world.side.siding.usage().fenced;
+    assert!(fenced, "the spool was not in use meanwhile");
+    let appended = world.side.siding.usage().counters.appended;
+    [0, 2].iter().for_each(|healthy| world.kafka[*healthy].state = State::Silent);
+    world.flow(100, 5);
+    [0, 2].iter().for_each(|healthy| world.kafka[*healthy].state = State::Well);
+    world.pass(STUCK);
+    for healthy in [0, 2] {
+        assert_eq!(world.kafka[healthy].written.len(), world.sent[healthy] as usize, "partition {healthy}");
+    }
+    assert_eq!(world.side.siding.usage().counters.appended, appended);
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
+/// Kafka confirms what is inside librdkafka before replay comes to it, and what comes behind that is in memory only.
+#[test]
+fn replay_on_a_disk_that_has_failed_goes_on_behind_what_was_confirmed_meanwhile() {
+    let mut world = World::new();
+    world.kafka[1].state = State::Silent;
+    world.publish(1, 5);
+    while !matches!(world.lane.mode(), Mode::Spilling { .. }) {
+        world.turn();
+    }
+    world.break_disk();
+    world.publish(0, 1);
+    world.settle();
+    world.assert_written_once_in_order();
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Publish(u32, u32),
@@ -539,6 +277,10 @@ enum Operation {
     Turn(u32, State),
     Confirm(u32, usize),
     Restart,
+    /// So many bytes are free on the disk.
+    FillDisk(u64),
+    FreeDisk,
+    BreakDisk,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -549,23 +291,53 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (0..PARTITIONS, state).prop_map(|(partition, state)| Operation::Turn(partition, state)),
         2 => (0..PARTITIONS, 1_usize..10).prop_map(|(partition, count)| Operation::Confirm(partition, count)),
         1 => Just(Operation::Restart),
+        1 => prop_oneof![Just(0_u64), Just(64 << 10), Just(200 << 10)].prop_map(Operation::FillDisk),
+        1 => Just(Operation::FreeDisk),
+        1 => Just(Operation::BreakDisk),
     ]
 }
 
 proptest! {
     #[test]
-    fn order_is_kept_and_nothing_is_lost(operations in prop::collection::vec(operation(), 1..80)) {
-        let (mut world, mut restarted) = (World::new(), false);
+    fn order_is_kept_and_nothing_is_lost(
+        operations in prop::collection::vec(operation(), 1..80),
+        stays in prop::option::of(0..PARTITIONS as usize),
+    ) {
+        let (mut world, mut restarted, mut full, mut broken) = (World::new(), false, false, false);
         for operation in operations {
             match operation {
                 Operation::Publish(partition, count) => world.publish(partition, count),
                 Operation::Pass(time) => world.pass(Duration::from_millis(time)),
                 Operation::Turn(partition, state) => world.kafka[partition as usize].state = state,
                 Operation::Confirm(partition, count) => world.confirm(partition, count),
+                // It may wait for Kafka then, which this cannot.
+                Operation::Restart if broken || full => {}
                 Operation::Restart => {
                     world.end_and_restart();
                     restarted = true;
                 }
+                Operation::FillDisk(free) => {
+                    world.disk.limit_space(Some(free));
+                    full = true;
+                }
+                Operation::FreeDisk => {
+                    world.disk.limit_space(None);
+                    full = false;
+                }
+                Operation::BreakDisk => {
+                    world.break_disk();
+                    broken = true;
+                }
+            }
+        }
+        // One of them stays as it is for a while: the others must not wait for it.
+        let healthy = (0..PARTITIONS as usize).filter(|partition| Some(*partition) != stays).collect::<Vec<_>>();
+        if stays.is_some() {
+            healthy.iter().for_each(|partition| world.kafka[*partition].state = State::Well);
+            world.pass(20 * STUCK);
+            for partition in healthy {
+                let written: BTreeSet<_> = world.kafka[partition].written.iter().collect();
+                prop_assert_eq!(written.len(), world.sent[partition] as usize, "partition {} waits", partition);
             }
         }
         world.settle();

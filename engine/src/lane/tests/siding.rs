@@ -49,6 +49,8 @@ struct World {
     spool: Vec<(u32, u32)>,
     /// Records that the spool takes before the oldest has ended.
     most: usize,
+    /// It takes nothing.
+    closed: bool,
     ended: BTreeSet<u64>,
     /// Where replay reads on.
     read: usize,
@@ -67,6 +69,7 @@ impl World {
             inside: Queue { records, first: vec![0; PARTITIONS as usize] },
             spool: Vec::new(),
             most: usize::MAX,
+            closed: false,
             ended: BTreeSet::new(),
             read: 0,
             kafka: vec![Vec::new(); PARTITIONS as usize],
@@ -89,13 +92,13 @@ impl World {
 
     /// What a driver does in a turn; every append is synced at once.
     fn turn(&mut self) {
-        let World { lane, now, inside, spool, most, ended, read, acknowledged, .. } = self;
+        let World { lane, now, inside, spool, most, closed, ended, read, acknowledged, .. } = self;
         let oldest = (0..spool.len()).find(|place| !ended.contains(&(*place as u64 + 1))).unwrap_or(spool.len());
         if let Some(Mode::Draining { .. }) = lane.handle_timeout(*now) {
             *read = oldest;
         }
         let mut append = |record: &Record| {
-            if spool.len() - oldest >= *most {
+            if *closed || spool.len() - oldest >= *most {
                 return None;
             }
             let position = String::from_utf8(record.key.as_ref().unwrap().to_vec()).unwrap().parse().unwrap();
@@ -120,7 +123,8 @@ impl World {
                 ticket.sequence(LogName::Spool).is_some_and(|n| ended.contains(&n))
             });
         }
-        lane.handle_progress(*now, (spool.len() - *read) as u64);
+        lane.set_log(*closed, spool.len() - oldest >= *most);
+        lane.handle_progress(*now, (spool.len() - *read) as u64, |_| unreachable!());
         self.flush();
     }
 
@@ -477,6 +481,27 @@ fn with_ack_spool_everything_is_appended_first_and_sent_at_once() {
     world.report(0, usize::MAX, Verdict::Hold(HoldReason::Unavailable));
     world.settle();
     world.assert_delivered_once_in_order(10);
+}
+
+/// The log had room for a part of what was inside librdkafka, and all of that fails.
+#[test]
+fn what_the_log_has_of_a_batch_comes_before_the_rest_of_it() {
+    for closed in [false, true] {
+        let mut world = World::new(Spooling::Outage);
+        world.most = 2;
+        world.publish(0..8);
+        world.turn();
+        world.pass(SPILL_AFTER);
+        assert!(spilling(&world));
+        world.closed = closed;
+        while world.lane.mode() != Mode::Direct {
+            world.pass(LINGER);
+        }
+        world.report(0, usize::MAX, Verdict::Hold(HoldReason::Unavailable));
+        world.most = usize::MAX;
+        world.settle();
+        world.assert_delivered_once_in_order(8);
+    }
 }
 
 /// Whatever Kafka does and whenever, each record arrives once, in order, and is acknowledged once.

@@ -40,7 +40,7 @@ fn a_later_layer_wins_and_every_value_says_where_it_is_from() {
         assert_eq!(shown(&loaded, "engine.memory").1, origin);
         assert_eq!(loaded.settings.as_ref().unwrap().engine.memory, memory * MIB);
         assert_eq!(shown(&loaded, "kafka.brokers"), pair("\"kafka:9092\"", "1.toml:5:11"));
-        let linger = if file > 1 { pair("\"2ms\"", "2.toml:5:12") } else { pair("\"1ms\"", "default") };
+        let linger = if file > 1 { pair("\"2ms\"", "2.toml:5:12") } else { pair("\"5ms\"", "default") };
         assert_eq!(shown(&loaded, "kafka.linger"), linger);
     }
 }

@@ -38,7 +38,7 @@ fn the_least_has_the_defaults_of_the_documentation() {
     assert!(route.key.is_topic());
     assert_eq!(route.topic.constant(), Some("ais"));
     assert_eq!(settings.kafka.brokers, "kafka:9092");
-    assert_eq!((settings.kafka.create, settings.kafka.linger), (None, Duration::from_millis(1)));
+    assert_eq!((settings.kafka.create, settings.kafka.linger), (None, Duration::from_millis(5)));
     assert_eq!((settings.engine.cpus.as_slice(), settings.engine.kafka_cpus.as_ref()), (&[0, 1][..], None));
     assert_eq!((settings.engine.ack, settings.engine.memory), (Ack::Durable, 64 << 20));
     let spool = settings.spool.as_ref().unwrap();

@@ -8,6 +8,7 @@ use super::{
     super::{context::Event, plan::Fault},
     World,
 };
+use crate::settings::Ack;
 
 impl World {
     pub(super) fn strike(&mut self, fault: Fault) {
@@ -92,8 +93,8 @@ impl World {
         self.disk.limit_space(None);
         self.disk_latency = self.plan.disk;
         self.go_on();
-        // A log that is fenced says so, and waits for somebody to start the process anew.
-        if self.process.as_ref().is_some_and(|process| process.line.is_fenced()) {
+        // A log that is fenced says so, and waits for somebody to start the process anew where nothing may go without it.
+        if self.plan.ack == Ack::Spool && self.process.as_ref().is_some_and(|process| process.line.is_fenced()) {
             self.crash(false, Duration::from_millis(1));
         }
     }
