@@ -71,6 +71,14 @@ impl Bridge {
         }
     }
 
+    /// Whether it has ended by itself, as it should; an error where it has failed.
+    pub(crate) fn is_over(&mut self) -> Result<bool> {
+        match self.process.as_mut().and_then(Process::ended) {
+            Some(status) if status.success() => Ok(true),
+            _ => self.check().map(|()| false),
+        }
+    }
+
     /// Ends it in good order, and hard where it does not end.
     pub(crate) fn stop(mut self, stop: &Stop) -> Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };

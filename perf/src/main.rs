@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command-line program")]
 
+mod arrival;
 mod bridge;
 mod campaign;
 mod fault;
@@ -94,7 +95,7 @@ fn run(cli: &Cli) -> Result<()> {
     let names = if cli.scenario == "all" { ALL.to_vec() } else { vec![cli.scenario.as_str()] };
     let load = |name: &&str| Scenario::load(&root.join("scenarios"), name)?.only(&cli.case);
     let scenarios: Vec<Scenario> = names.iter().map(load).collect::<Result<_>>()?;
-    let peers = peers(&root, &cli.bridges)?;
+    let peers = peers(&root, &cli.bridges, &scenarios)?;
     let settings = Settings {
         rounds: cli.rounds,
         noise: cli.noise / 100.0,
@@ -115,14 +116,17 @@ fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-/// The bridges, installed.
-fn peers(root: &std::path::Path, names: &[String]) -> Result<Vec<Peer>> {
+/// The bridges, checked and installed.
+fn peers(root: &std::path::Path, names: &[String], scenarios: &[Scenario]) -> Result<Vec<Peer>> {
     let names: Vec<&str> = if names.is_empty() { BRIDGES.to_vec() } else { names.iter().map(String::as_str).collect() };
     for (place, name) in names.iter().enumerate() {
         ensure!(!names[..place].contains(name), "{name} is named twice");
     }
     let folders = Folders { peers: root.join("peers"), installed: root.join(".peers") };
     let peers: Vec<Peer> = names.iter().map(|name| Peer::load(&folders, name)).collect::<Result<_>>()?;
+    for peer in &peers {
+        scenarios.iter().try_for_each(|scenario| peer.check(scenario))?;
+    }
     for peer in &peers {
         peer.install()?;
     }

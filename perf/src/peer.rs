@@ -2,6 +2,7 @@
 
 use crate::files::{read_toml, unknown};
 use crate::placeholder::{Values, fill};
+use crate::scenario::Scenario;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use std::fs;
@@ -18,12 +19,24 @@ pub(crate) struct Peer {
     pub(crate) acknowledges: String,
     /// Where the verifier finds the payload in a record.
     pub(crate) wrap: String,
-    /// It is no bridge: the load generator produces straight into Kafka.
-    pub(crate) straight: bool,
+    pub(crate) kind: Kind,
     command: Vec<String>,
     templates: Vec<PathBuf>,
     install: Option<PathBuf>,
     values: Values,
+}
+
+/// What a peer is: some are no bridge, but half of one, and show what its other side can do at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    #[default]
+    Bridge,
+    /// No MQTT: the load generator produces straight into Kafka.
+    Producer,
+    /// No Kafka: what is received is acknowledged and thrown away. Its command ends by itself once nothing comes any more,
+    /// and writes the result of `fairlead-loadgen subscribe` to `{folder}/received.json`.
+    Subscriber,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,8 +49,7 @@ struct File {
     command: Option<Vec<String>>,
     files: Option<Vec<String>>,
     wrap: Option<String>,
-    #[serde(default)]
-    straight: bool,
+    kind: Option<Kind>,
     #[serde(default)]
     values: Values,
 }
@@ -64,6 +76,7 @@ impl Peer {
             bail!("peer {name} is like {base_name}, which is like another; name that one");
         }
         let base = base.as_ref();
+        let kind = file.kind.or_else(|| base?.kind).unwrap_or_default();
         let needed = |what: &str, value: Option<String>| value.with_context(|| format!("peer {name} has no {what}"));
         let folder = folders.peers.join(&base_name);
         let mut values = base.map(|base| base.values.clone()).unwrap_or_default();
@@ -71,7 +84,7 @@ impl Peer {
         values.insert("peer".to_owned(), folder.display().to_string());
         values.insert("install".to_owned(), folders.installed.join(&base_name).display().to_string());
         let command = file.command.or_else(|| base?.command.clone()).unwrap_or_default();
-        ensure!(file.straight || !command.is_empty(), "peer {name} has no command");
+        ensure!(kind == Kind::Producer || !command.is_empty(), "peer {name} has no command");
         let templates = file.files.or_else(|| base?.files.clone()).unwrap_or_default();
         let install = file.install.or_else(|| base?.install.clone());
         Ok(Self {
@@ -79,12 +92,24 @@ impl Peer {
             title: needed("title", file.title.or_else(|| base?.title.clone()))?,
             acknowledges: needed("acknowledges", file.acknowledges.or_else(|| base?.acknowledges.clone()))?,
             wrap: file.wrap.or_else(|| base?.wrap.clone()).unwrap_or_else(|| "none".to_owned()),
-            straight: file.straight,
+            kind,
             command,
             templates: templates.iter().map(|template| folder.join(template)).collect(),
             install: install.map(|install| folder.join(install)),
             values,
         })
+    }
+
+    /// Fails where a scenario needs more than half a bridge.
+    pub(crate) fn check(&self, scenario: &Scenario) -> Result<()> {
+        let has_fault = scenario.cases.iter().any(|case| case.fault.is_some());
+        let is_possible = match self.kind {
+            Kind::Bridge => true,
+            Kind::Producer => !scenario.mosquitto && !has_fault,
+            Kind::Subscriber => !has_fault,
+        };
+        ensure!(is_possible, "{} is no bridge: it does not run in `{}`", self.name, scenario.title);
+        Ok(())
     }
 
     /// Any bridge: a line for the shell. Where it acknowledges and puts the payload, who measures must know.
@@ -94,7 +119,7 @@ impl Peer {
             title: line.split_whitespace().next().unwrap_or("command").to_owned(),
             acknowledges: "not known".to_owned(),
             wrap: "none".to_owned(),
-            straight: false,
+            kind: Kind::Bridge,
             command: ["sh", "-c", &format!("exec {line}")].map(str::to_owned).into(),
             templates: Vec::new(),
             install: None,
@@ -162,6 +187,20 @@ mod tests {
             let peer = Peer::load(&folders, &name).unwrap();
             peer.prepare(folder.path(), &run_values()).unwrap();
             assert!(!peer.title.is_empty() && !peer.acknowledges.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn halves_of_a_bridge_run_where_they_can() {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let runs = |peer: &str, scenario: &str| {
+            let peer = Peer::load(&repository(), peer).unwrap();
+            peer.check(&Scenario::load(&root, scenario).unwrap()).is_ok()
+        };
+        for (peer, possible) in
+            [("fairlead", [true, true, true]), ("producer", [true, false, false]), ("subscriber", [true, true, false])]
+        {
+            assert_eq!(["canonical", "article", "outage"].map(|scenario| runs(peer, scenario)), possible, "{peer}");
         }
     }
 

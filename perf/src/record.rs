@@ -51,10 +51,10 @@ impl Record {
             "attempts": attempt.number,
             "foreign_share": outcome.foreign,
             "bridge_cpu_seconds_until_in_kafka": outcome.bridge_cpu_seconds,
-            "verdict": outcome.verdict,
+            "verdict": outcome.arrival.verdict(),
             "figures": figures,
             "result": outcome.result,
-            "verification": outcome.verification,
+            "arrival": outcome.arrival,
         }));
         write_json(&self.path, self)?;
         Ok(())

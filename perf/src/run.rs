@@ -1,18 +1,19 @@
 //! One run: a fresh Kafka topic, the generator, the bridge, and the verification of every message.
 
-mod straight;
+mod producer;
 
+use crate::arrival::Arrival;
 use crate::bridge::Bridge;
 use crate::fault::{Deed, Timetable};
 use crate::generator::{Generator, PROMPT, flags};
 use crate::noise::Ticks;
-use crate::peer::Peer;
+use crate::peer::{Kind, Peer};
 use crate::placeholder::Values;
 use crate::scenario::{Case, FaultKind, Scenario};
 use crate::stage::Stage;
 use anyhow::{Context, Result};
 use fairlead_loadgen::output::read_json;
-use fairlead_loadgen::verify::{Report, Verdict};
+use fairlead_loadgen::subscribe;
 use fairlead_tests::{Mosquitto, free_port, now};
 use serde_json::Value;
 use std::fs;
@@ -51,10 +52,9 @@ pub(crate) struct Plan<'a> {
 pub(crate) struct Outcome {
     /// The generator's result.
     pub(crate) result: Value,
-    pub(crate) verification: Report,
-    pub(crate) verdict: Verdict,
+    pub(crate) arrival: Arrival,
     /// Behind mosquitto: the bridge's CPU seconds until all was in Kafka. The generator's samples end with the broker's
-    /// last acknowledgement, when a slow bridge still has most of its work to do. Without a bridge those of the generator.
+    /// last acknowledgement, when a slow bridge still has most of its work to do. Of half a bridge those of all its run.
     pub(crate) bridge_cpu_seconds: Option<f64>,
     /// The share of the machine that others used.
     pub(crate) foreign: f64,
@@ -71,8 +71,8 @@ struct Props {
 
 impl Plan<'_> {
     pub(crate) fn run(self, stage: &mut Stage, changes: &Changes) -> Result<Outcome> {
-        if self.peer.straight {
-            return self.run_straight(stage, changes);
+        if self.peer.kind == Kind::Producer {
+            return self.run_producer(stage, changes);
         }
         let run = stage.next_run();
         let topic = format!("perf-{run}");
@@ -95,11 +95,18 @@ impl Plan<'_> {
         self.play(stage, &mut props, &topic, changes.limit)?;
         groups.extend([stage.kafka.id(), props.bridge.group()]);
         let foreign = before.foreign_until(Ticks::read(&groups)?);
-        self.verify(stage, &files, &topic)?;
-        let cpu = props.cpu_before.and_then(|before| Some(props.bridge.cpu()?.saturating_sub(before)));
+        let (arrival, cpu) = if self.peer.kind == Kind::Subscriber {
+            let received = self.receive(stage, &mut props, &files)?;
+            let cpu = received.cost.generator_cpu_seconds;
+            (Arrival::Subscriber(received), Some(cpu))
+        } else {
+            self.verify(stage, &files, &topic)?;
+            let cpu = props.cpu_before.and_then(|before| Some(props.bridge.cpu()?.saturating_sub(before)));
+            (files.verified()?, cpu.map(|cpu| cpu.as_secs_f64()))
+        };
         props.bridge.stop(&stage.stop)?;
         stage.kafka.delete_topic(&topic);
-        files.outcome(cpu.map(|cpu| cpu.as_secs_f64()), foreign)
+        files.outcome(arrival, cpu, foreign)
     }
 
     fn values(&self, stage: &Stage, folder: &Path, port: u16, topic: &str) -> Values {
@@ -175,12 +182,22 @@ impl Plan<'_> {
             if generator.is_over()? {
                 return Ok(Some(()));
             }
-            props.bridge.check()?;
+            // A subscriber may end first, where nothing has come for a while: what it missed is counted.
+            let is_over = self.peer.kind == Kind::Subscriber && props.bridge.is_over()?;
+            if !is_over {
+                props.bridge.check()?;
+            }
             perform(timetable.poll(now()), stage, &mut props.bridge, topic)?;
             Ok(None)
         })?;
         let missed = || format!("the run of {} was over before its fault: it needs more messages", self.peer.name);
         perform(timetable.finish().with_context(missed)?, stage, &mut props.bridge, topic)
+    }
+
+    /// Waits until the subscriber has ended, because nothing comes any more, and reads what it has counted.
+    fn receive(&self, stage: &Stage, props: &mut Props, files: &Files) -> Result<subscribe::Report> {
+        stage.stop.wait_for(VERIFY, "the end of the subscriber", || Ok(props.bridge.is_over()?.then_some(())))?;
+        Ok(read_json(&files.received, "result of fairlead-loadgen subscribe")?)
     }
 
     fn verify(&self, stage: &Stage, files: &Files, topic: &str) -> Result<()> {
@@ -233,6 +250,7 @@ struct Files {
     result: PathBuf,
     acknowledged: PathBuf,
     verification: PathBuf,
+    received: PathBuf,
     bridge_id: PathBuf,
 }
 
@@ -242,6 +260,7 @@ impl Files {
             result: folder.join("result.json"),
             acknowledged: folder.join("acknowledged.json"),
             verification: folder.join("verification.json"),
+            received: folder.join("received.json"),
             bridge_id: folder.join("bridge.pid"),
         }
     }
@@ -253,19 +272,21 @@ impl Files {
         [run_id, run.to_string(), result, path(&self.result), acknowledged, path(&self.acknowledged)]
     }
 
+    /// What the verifier says.
+    fn verified(&self) -> Result<Arrival> {
+        Ok(Arrival::Kafka(read_json(&self.verification, "report of a verification")?))
+    }
+
     /// What they say of a run that is over.
-    fn outcome(&self, bridge_cpu_seconds: Option<f64>, foreign: f64) -> Result<Outcome> {
-        let verification: Report = read_json(&self.verification, "report of a verification")?;
+    fn outcome(&self, arrival: Arrival, bridge_cpu_seconds: Option<f64>, foreign: f64) -> Result<Outcome> {
         let mut result: Value = read_json(&self.result, "result of fairlead-loadgen")?;
         shorten(&mut result);
-        // Duplicates are what at-least-once allows: counted, and no fault.
-        let verdict = verification.verdict(u64::MAX);
-        Ok(Outcome { result, verification, verdict, bridge_cpu_seconds, foreign })
+        Ok(Outcome { result, arrival, bridge_cpu_seconds, foreign })
     }
 
     /// Those of an earlier run would be taken for this one's.
     fn clear(&self) {
-        for path in [&self.result, &self.acknowledged, &self.verification, &self.bridge_id] {
+        for path in [&self.result, &self.acknowledged, &self.verification, &self.received, &self.bridge_id] {
             let _ = fs::remove_file(path);
         }
     }

@@ -21,12 +21,16 @@ pub(crate) fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
     let mut titles = vec!["bridge".to_owned()];
-    titles.extend(FIGURES.iter().map(|figure| figure.title.replacen(", ", "\n", 1)));
+    // What is known of no bridge is no column: mosquitto, where there is none.
+    let is_known =
+        |figure: &&Figure| rows.iter().any(|row| row.rounds.iter().any(|round| figure.value(round).is_some()));
+    let known: Vec<&Figure> = FIGURES.iter().filter(is_known).collect();
+    titles.extend(known.iter().map(|figure| figure.title.replacen(", ", "\n", 1)));
     titles.extend(["CPU to the first".to_owned(), "msg/s to the first".to_owned(), "marks".to_owned()]);
     table.set_header(titles);
     for row in rows {
         let mut cells = vec![format!("{} ({})\nacknowledges {}", row.title, row.name, row.acknowledges)];
-        cells.extend(FIGURES.iter().map(|figure| spread(row, *figure)));
+        cells.extend(known.iter().map(|figure| spread(row, **figure)));
         let first = &rows[0];
         cells.extend([BRIDGE_CPU, FIGURES[0]].map(|figure| ratio(row, first, figure)));
         cells.push(marks(row));
@@ -35,7 +39,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     if let Some(column) = table.column_mut(0) {
         column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(TEXT)));
     }
-    for column in table.column_iter_mut().skip(1).take(FIGURES.len() + 2) {
+    for column in table.column_iter_mut().skip(1).take(known.len() + 2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table.to_string()
@@ -105,7 +109,10 @@ mod tests {
 
     #[test]
     fn medians_spreads_and_paired_ratios() {
-        let rows = [row("a", &[1.0, 2.0, 4.0]), row("b", &[3.0, 6.0, 8.0])];
+        let mut rows = [row("a", &[1.0, 2.0, 4.0]), row("b", &[3.0, 6.0, 8.0])];
+        let text = table(&rows);
+        assert!(!text.contains("not known"), "{text}");
+        rows[0].rounds[0].kafka_cpu = Some(0.5);
         let text = table(&rows);
         for part in ["T (a)", "acknowledges late", "2.000", "1.000..4.000", "3.00", "2.00..3.00 (75 %)", "1,000,000"] {
             assert!(text.contains(part), "{part}:\n{text}");

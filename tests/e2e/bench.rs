@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use fairlead_tests::{Config, Fairlead, Kafka, Loadgen, Mosquitto, Scratch, free_port, unique};
+use fairlead_loadgen::output::read_json;
+use fairlead_tests::{Config, Fairlead, Kafka, Loadgen, Mosquitto, Scratch, free_port, unique, wait_until};
+use serde_json::Value;
 
 use crate::scene::LIMIT;
 
@@ -44,6 +46,28 @@ fn straight_into_kafka_is_measured_and_verified() {
 }
 
 #[test]
+#[ignore = "real brokers: tests/run"]
+fn a_subscriber_counts_what_a_broker_delivers() {
+    let mosquitto = Mosquitto::start_with("allow_anonymous true\nlog_type subscribe\n");
+    let folder = Scratch::new("subscriber");
+    let result = folder.path().join("received.json");
+    for (place, qos) in ["0", "1", "2"].into_iter().enumerate() {
+        let args = ["--url", &mosquitto.url(), "--filter", "fire/#", "--qos", qos, "--in-flight", "100"];
+        let ends = ["--messages", "5000", "--result", &result.display().to_string()];
+        let mut subscriber = Loadgen::bare("subscribe", &[&args[..], &ends].concat());
+        wait_until(LIMIT, "the subscription", || {
+            mosquitto.log().lines().filter(|line| line.ends_with(" fire/#")).count() > place
+        });
+        let traffic = ["--size", "100", "--messages", "5000", "--clients", "1", "--qos", qos];
+        Loadgen::publish(&mosquitto.url(), &traffic).succeed(RUN);
+        assert_eq!(subscriber.process().wait(RUN), 0, "{}", subscriber.log());
+        let report: Value = read_json(&result, "result").expect("a result");
+        assert_eq!((&report["complete"], &report["received"]), (&true.into(), &5_000.into()), "{report}");
+        assert_eq!((&report["redelivered"], &report["payload_bytes"]), (&0.into(), &500_000.into()), "{report}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said_and_nothing_is_left_running() {
     let folder = Scratch::new("bench");
     let nowhere = format!("127.0.0.1:{}", free_port());
@@ -72,6 +96,9 @@ fn what_is_not_there_is_said_and_nothing_is_left_running() {
     for (command, args, told) in [
         ("report", ["/nowhere.json", "--output", &page], "cannot read /nowhere.json"),
         ("firehose", ["--messages=9", "--result", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
+        ("subscribe", ["--url", &url, "--patience=0"], "no connection to the MQTT broker"),
+        ("subscribe", ["--qos=0", "--result", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
+        ("subscribe", ["--patience=0", "--in-flight", "0"], "nothing in flight"),
         ("publish", ["--size=100", "--ack-log", "/nowhere/a.json"], "cannot write /nowhere/a.json"),
     ] {
         let mut run = Loadgen::bare(command, &args);

@@ -3,7 +3,7 @@
 use super::{Changes, Files, Outcome, Plan, sampled_flags};
 use crate::noise::Ticks;
 use crate::stage::Stage;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
 
 /// What a case of the firehose says that a producer can be told, too.
@@ -14,9 +14,7 @@ const SIZE: [&str; 2] = ["--size", "100"];
 
 impl Plan<'_> {
     /// The generator is what is measured here.
-    pub(super) fn run_straight(self, stage: &mut Stage, changes: &Changes) -> Result<Outcome> {
-        let possible = !self.scenario.mosquitto && self.case.fault.is_none();
-        ensure!(possible, "{} is no bridge: it runs where no mosquitto and no fault is", self.peer.name);
+    pub(super) fn run_producer(self, stage: &mut Stage, changes: &Changes) -> Result<Outcome> {
         let run = stage.next_run();
         let topic = format!("perf-{run}");
         stage.create(&topic, self.scenario.partitions)?;
@@ -34,7 +32,8 @@ impl Plan<'_> {
         let foreign = before.foreign_until(Ticks::read(&groups)?);
         self.verify(stage, &files, &topic)?;
         stage.kafka.delete_topic(&topic);
-        let mut outcome = files.outcome(None, foreign)?;
+        let arrival = files.verified()?;
+        let mut outcome = files.outcome(arrival, None, foreign)?;
         outcome.bridge_cpu_seconds = outcome.result.get("generator_cpu_seconds").and_then(Value::as_f64);
         // It is measured itself.
         outcome.result["generator_bound"] = false.into();
