@@ -111,6 +111,11 @@ impl<D: Disk> Log<D> {
         self.ready.is_some() || self.blocked || self.fenced || self.upkeep.make_at.is_some()
     }
 
+    /// Whether upkeep that needs no space failed, the cursor's perhaps, and is not tried for a while.
+    pub fn is_resting(&self) -> bool {
+        self.upkeep.rest_until.is_some()
+    }
+
     /// What needs space: it rests by itself, so that a full disk keeps nothing else waiting.
     fn make(&mut self, now: Instant) -> Option<Task<D>> {
         if self.upkeep.make_at.is_some_and(|at| at > now) {

@@ -353,7 +353,8 @@ impl World {
         process.line.producer.messages().for_each(|id| self.checker.allow(id));
         process.line.producer.abandon(&mut self.cx, &self.cluster, &mut self.checker);
         self.checker.allow_reruns(None, 2);
-        self.crashed |= !settled;
+        // A failed disk may not have taken the cursor.
+        self.crashed |= !settled || process.line.is_fenced();
         // A session that was not connected, or whose time was over, ends with what it has.
         self.broker.allow_redelivery(&mut self.checker, process.life);
         self.hang_up(&process, false);

@@ -306,11 +306,14 @@ impl<D: Disk> Store<D> {
         self.log.request_cursor();
     }
 
-    /// Whether the durable cursor says all that is known, or nobody waits and the disk has failed.
+    /// Whether nobody waits and the durable cursor says all that it can, as far as a failed disk takes it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let fenced = self.log.is_fenced() && self.unreceipted() == 0;
-        fenced || (self.waiting.is_empty() && self.log.delivered() + 1 >= self.progress.base())
+        let known = (self.progress.base() - 1).min(self.log.synced());
+        let written = self.log.delivered() >= known || (self.log.is_fenced() && self.log.is_resting());
+        // What a full or failed log does not take is in Kafka when it has ended, and need not be synced.
+        let stuck = self.log.is_fenced() || self.log.is_full();
+        written && if stuck { self.unreceipted() == 0 } else { self.waiting.is_empty() }
     }
 
     /// Whether nothing more is taken until the next start, because the disk failed.
@@ -346,37 +349,59 @@ impl<D: Disk> Store<D> {
 
 #[cfg(test)]
 mod tests {
-    use fairlead_spool::{Name, Options, Spool, disk::Memory};
+    use std::time::Duration;
+
+    use fairlead_spool::{
+        Name, Options, Spool,
+        disk::{Memory, Operation},
+    };
 
     use super::*;
     use crate::{message::TopicId, shard::clock};
 
+    fn record() -> Record {
+        let (ticket, route, topic) = (Ticket::new(0, 0, 0, 0), RouteId(0), TopicId(0));
+        Record { ticket, topic, route, partition: 0, key: None, value: None, mqtt_topic: None, extra: None }
+    }
+
     /// A spool in memory with so many records that are synced and have their receipts.
-    fn synced(records: u64) -> Store<Memory> {
+    fn synced(records: u64) -> (Memory, Store<Memory>) {
+        let disk = Memory::new();
         let options =
             Options { max: 8 << 16, min_free: 0, segment: 1 << 16, group: 8 << 10, record: 16 << 10, shards: 1 };
-        let (spool, _) = Spool::open(Memory::new(), "/spool", options).unwrap();
+        let (spool, _) = Spool::open(disk.clone(), "/spool", options).unwrap();
         let (log, recovery) = spool.log(Name::Shard(0)).unwrap();
         let (mut store, now) = (Store::new(log, &recovery), clock::now());
-        while let Some(upkeep) = store.poll_upkeep(now) {
-            store.handle_upkeep(now, upkeep.run()).unwrap();
-        }
-        let (ticket, route, topic) = (Ticket::new(0, 0, 0, 0), RouteId(0), TopicId(0));
-        let record =
-            Record { ticket, topic, route, partition: 0, key: None, value: None, mqtt_topic: None, extra: None };
+        upkeep(&mut store, now);
         for sequence in 1..=records {
-            assert_eq!(store.append(&record, "topic", 0, 0), Ok(sequence));
+            assert_eq!(store.append(&record(), "topic", 0, 0), Ok(sequence));
         }
         let commit = store.poll_commit(now).unwrap();
         store.handle_committed(now, commit.run()).unwrap();
         while store.poll_receipt().is_some() {}
-        store
+        (disk, store)
+    }
+
+    /// The records up to here are in Kafka.
+    fn end(store: &mut Store<Memory>, last: Sequence) {
+        for sequence in 1..=last {
+            store.handle_ended(sequence, Outcome::Delivered);
+        }
+    }
+
+    /// Does what upkeep is due, and says whether all of it could be done.
+    fn upkeep(store: &mut Store<Memory>, now: Instant) -> bool {
+        let mut done = true;
+        while let Some(upkeep) = store.poll_upkeep(now) {
+            done &= store.handle_upkeep(now, upkeep.run()).is_ok();
+        }
+        done
     }
 
     /// Shadows may be delivered before replay comes to them: it would wait for what nobody reads.
     #[test]
     fn what_has_ended_need_not_be_read() {
-        let mut store = synced(3);
+        let (_, mut store) = synced(3);
         assert_eq!(store.unread(), 3);
         assert!(store.handle_ended(1, Outcome::Delivered).is_none());
         assert_eq!(store.unread(), 2);
@@ -385,5 +410,60 @@ mod tests {
         assert!(store.handle_ended(2, Outcome::Delivered).is_none());
         assert!(store.poll_read().is_none());
         assert_eq!(store.unread(), 0);
+    }
+
+    /// It would come again at the next start.
+    #[test]
+    fn a_failed_log_is_settled_when_its_cursor_was_written_or_the_disk_refuses_it() {
+        for refuses in [false, true] {
+            let (disk, mut store) = synced(3);
+            let mut now = clock::now();
+            disk.fail(Operation::Sync, 0, u64::MAX, libc::EIO);
+            assert_eq!(store.append(&record(), "topic", 0, 0), Ok(4));
+            while !store.is_fenced() {
+                upkeep(&mut store, now);
+                if let Some(commit) = store.poll_commit(now) {
+                    assert!(store.handle_committed(now, commit.run()).is_err());
+                }
+                now += Duration::from_millis(300);
+            }
+            assert!(!store.is_settled(), "one waits for its receipt");
+            end(&mut store, 4);
+            store.stop();
+            assert!(!store.is_settled(), "the cursor was not tried");
+            if !refuses {
+                disk.heal();
+            }
+            assert_eq!(upkeep(&mut store, now), !refuses);
+            assert!(store.is_settled());
+        }
+    }
+
+    /// Nothing would ever end the wait.
+    #[test]
+    fn a_full_log_is_settled_although_what_has_ended_cannot_be_synced() {
+        let (disk, mut store) = synced(1);
+        let mut now = clock::now();
+        disk.limit_space(Some(0));
+        let mut appended = 1;
+        // What a file does not take goes into the next one, until there is none.
+        while !store.is_full() {
+            now += Duration::from_millis(300);
+            upkeep(&mut store, now);
+            appended += u64::from(store.append(&record(), "topic", 0, 0).is_ok());
+            disk.fail(Operation::Sync, 0, 1, libc::EIO);
+            for failed in [true, false] {
+                if let Some(commit) = store.poll_commit(now) {
+                    assert_eq!(store.handle_committed(now, commit.run()).is_err(), failed);
+                }
+            }
+        }
+        while store.poll_receipt().is_some() {}
+        assert!(store.unreceipted() > 0 && !store.is_settled());
+        end(&mut store, appended);
+        store.stop();
+        assert!(!store.is_settled(), "the cursor was not written");
+        upkeep(&mut store, now + Duration::from_millis(300));
+        assert!(store.is_settled());
     }
 }
