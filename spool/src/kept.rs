@@ -58,10 +58,11 @@ impl<D: Disk> Log<D> {
                 Ok(())
             }
             Err(source) => {
-                self.blocked |= is_space(&source);
+                let passes = is_space(&source) || is_shortage(&source);
+                self.blocked |= passes;
                 // Room may come back; a disk that refuses otherwise while records wait is like one that does not sync.
                 let waits = self.open.is_none() && (self.retry.is_some() || !self.filling.is_empty());
-                if (waits || self.starved) && !is_space(&source) && self.committing.is_none() {
+                if (waits || self.starved) && !passes && self.committing.is_none() {
                     self.failures += 1;
                     self.fenced |= self.failures >= FAILURES;
                 }
@@ -134,4 +135,9 @@ type Failed = Result<(), (&'static str, io::Error)>;
 fn is_space(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG))
         || error.kind() == io::ErrorKind::StorageFull
+}
+
+/// The process, or the machine, has no file descriptor or no memory left just now, which says nothing about the disk.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }

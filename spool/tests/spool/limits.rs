@@ -59,10 +59,18 @@ fn a_full_spool_refuses_and_takes_records_again_at_seventy_percent() {
     assert_eq!((seen, gaps), ((released + 1..=last).map(expected).collect(), vec![]));
 }
 
-/// No space, over quota, file too large, or less than `min_free`: all the same, and over when there is space.
+/// No space, over quota, file too large, or less than `min_free`: all the same, and over when there is space. So are file
+/// descriptors and memory.
 #[test]
 fn a_disk_without_space_is_a_full_spool_until_there_is_some() {
-    for error in [libc::ENOSPC, libc::EDQUOT, libc::EFBIG] {
+    for (error, text) in [
+        (libc::ENOSPC, "no space"),
+        (libc::EDQUOT, "no space"),
+        (libc::EFBIG, "no space"),
+        (libc::EMFILE, "Too many open files"),
+        (libc::ENFILE, "Too many open files"),
+        (libc::ENOMEM, "Cannot allocate memory"),
+    ] {
         let disk = Memory::new();
         let mut rig = memory(&disk);
         assert!(!rig.log.is_prepared());
@@ -77,7 +85,7 @@ fn a_disk_without_space_is_a_full_spool_until_there_is_some() {
             refused = fill(&mut rig);
         }
         assert_eq!(refused, AppendError::Full, "errno {error}");
-        assert!(errors.iter().any(|error| error.contains("no space")), "{errors:?}");
+        assert!(errors.iter().any(|error| error.contains(text)), "{errors:?}");
         assert!(rig.log.is_prepared(), "as far as the disk allows");
         rig.log.release(50);
         rig.pass(Duration::from_millis(250));
