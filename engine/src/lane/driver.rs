@@ -200,6 +200,7 @@ impl Driver {
     ///
     /// # Errors
     /// Gives the record back when that lane, or the ring to it, is full.
+    #[inline(always)]
     pub fn offer(&mut self, now: Instant, to: usize, record: Record) -> Result<(), Record> {
         if to != self.port.shard() {
             return self.port.send(to, record);

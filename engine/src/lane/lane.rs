@@ -161,6 +161,7 @@ impl Lane {
     }
 
     /// Takes a record. The caller has asked [`Lane::room`].
+    #[inline(always)]
     pub fn handle_record(&mut self, now: Instant, record: Record) {
         if record.partition == UNPLACED && self.mode == Mode::Direct {
             self.spill(now);
@@ -175,6 +176,7 @@ impl Lane {
         self.hold(now, record);
     }
 
+    #[inline(always)]
     pub(super) fn hold(&mut self, now: Instant, record: Record) {
         let (topic, partition) = (record.topic, record.partition);
         self.bytes += bytes(&record);

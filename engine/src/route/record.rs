@@ -17,6 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// [`DropReason::Empty`] where the payload is empty and the route skips such messages.
+#[inline(always)]
 pub fn record(ticket: Ticket, publish: Publish, entry: &Entry<'_>, route: &Route) -> Result<Record, DropReason> {
     let value = match route.empty {
         Empty::Skip if publish.payload.is_empty() => return Err(DropReason::Empty),

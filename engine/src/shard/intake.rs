@@ -72,6 +72,9 @@ impl Intake {
     }
 
     /// Takes a PUBLISH of `session` as far as it goes.
+    // From here to the queue of its partition everything is inlined, so that a record is made where it stays: to move one
+    // that was just written stalls, because the processor cannot forward its many small stores to the few wide loads.
+    #[inline(always)]
     pub(super) fn offer(
         &mut self,
         now: Instant,
@@ -126,6 +129,8 @@ impl Intake {
     }
 
     /// Offers again what stalled.
+    #[cold]
+    #[inline(never)]
     pub(super) fn again(
         &mut self,
         now: Instant,
@@ -164,6 +169,7 @@ impl Intake {
         }
     }
 
+    #[inline(always)]
     fn push(now: Instant, to: usize, record: Record, driver: &mut Driver) -> Offered {
         let route = record.route;
         match driver.offer(now, to, record) {
