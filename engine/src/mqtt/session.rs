@@ -116,7 +116,7 @@ pub struct Session {
     subscriber: Subscriber,
     keep_alive: Option<KeepAlive>,
     completions: VecDeque<Completion>,
-    /// When the last PUBREC left or the last PUBREL came on this connection.
+    /// When this connection was accepted, or the last PUBREC left or the last PUBREL came on it.
     exchanged: Option<Instant>,
     /// The session is to be ended at the broker.
     ending: Option<Ending>,
@@ -277,7 +277,7 @@ impl Session {
                 } else if !self.is_held() && self.subscriber.reply_by().is_some_and(|at| now >= at) {
                     self.close(Some(0x83), Cause::SubAckTimeout);
                 } else if self.release_by().is_some_and(|at| now >= at) {
-                    self.close(Some(0), Cause::ReleaseTimeout { ids: self.open_ids.unreleased() });
+                    self.handle_unreleased();
                 }
             }
             _ => {}

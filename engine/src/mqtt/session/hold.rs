@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{RELEASE_DEADLINE, Session};
+use super::{Cause, RELEASE_DEADLINE, Session};
 use crate::mqtt::frame::Protocol;
 
 /// The least Receive Maximum whose overrun is borne on 5.0.
@@ -33,12 +33,20 @@ impl Session {
             || self.bears_overrun() && self.window.in_flight() >= usize::from(self.source.receive_maximum)
     }
 
-    /// When the connection is given up if the broker has released no packet identifier until then although some wait for
-    /// that. mosquitto 2.0 forgets PUBRELs when a connection is lost with a full window, and sends nothing more in the end;
-    /// on a new connection it begins anew.
+    /// When the broker must have released a packet identifier if some wait for that; see [`Session::handle_unreleased`].
     pub(super) fn release_by(&self) -> Option<Instant> {
-        let waits = self.open_ids.unreleased() > 0 && self.window.in_flight() == 0 && !self.is_held();
+        let open = self.open_ids.unreleased() > 0 || !self.open_ids.is_settled();
+        let waits = open && self.window.in_flight() == 0 && !self.is_held();
         self.exchanged.filter(|_| waits).map(|at| at + RELEASE_DEADLINE)
+    }
+
+    /// The broker has released none in time. mosquitto 2.0 forgets PUBRELs when a connection is lost with a full window, and
+    /// sends nothing more in the end; on a new connection it begins anew.
+    pub(super) fn handle_unreleased(&mut self) {
+        match self.open_ids.unreleased() {
+            0 => self.open_ids.handle_resumed(),
+            ids => self.close(Some(0), Cause::ReleaseTimeout { ids }),
+        }
     }
 
     pub(super) fn rest(&mut self, now: Instant) {

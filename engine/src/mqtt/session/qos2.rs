@@ -46,6 +46,8 @@ pub(super) struct OpenIds {
     connection: u32,
     /// Identifiers between PUBREC and PUBREL on this connection.
     unreleased: usize,
+    /// Whether the broker may still come back to identifiers that an earlier connection left.
+    resumes: bool,
 }
 
 /// Most PUBRELs whose answers wait for their records: one for each packet identifier.
@@ -119,6 +121,13 @@ impl OpenIds {
     pub(super) fn start_connection(&mut self) {
         self.connection = self.connection.wrapping_add(1);
         self.unreleased = 0;
+        self.resumes = true;
+    }
+
+    /// The broker has come back to all that it means to (MQTT 5.0 §4.4). What it has not named is open until a new message
+    /// has its identifier: a broker that lost its session, and the CONNACK that would have told so, names nothing.
+    pub(super) fn handle_resumed(&mut self) {
+        self.resumes = false;
     }
 
     /// The session is gone. Returns what to wait for before anything is received in the next one.
@@ -217,8 +226,9 @@ impl OpenIds {
         self.unreleased
     }
 
-    /// Whether no identifier is open that would be forgotten at the end of the process.
+    /// Whether no identifier is open that the broker may release and that would be forgotten at the end of the process.
+    /// Those of messages that are not acknowledged do not count.
     pub(super) fn is_settled(&self) -> bool {
-        self.ids.is_empty() || self.records.are_kept()
+        self.ids.is_empty() || self.records.are_kept() || self.unreleased == 0 && !self.resumes
     }
 }

@@ -218,6 +218,7 @@ impl Session {
             self.forget();
         }
         self.open_ids.start_connection();
+        self.exchanged = Some(now);
         if let Some(ending) = &mut self.ending {
             ending.start_connection(ack.session_present);
         }

@@ -298,3 +298,26 @@ fn a_broker_that_releases_nothing_is_met_anew() {
         assert_eq!(world.session.poll_timeout().filter(|at| *at <= world.now + RELEASE_DEADLINE), None);
     }
 }
+
+/// A broker that has lost its session, and then the connection on which it said so, has a session again that knows of no
+/// identifier.
+#[test]
+fn what_the_broker_never_names_again_holds_up_no_shutdown() {
+    for protocol in BOTH {
+        let mut world = World::online_with(&exactly_once(protocol));
+        let ticket = world.message(&Message::new(protocol, 2, 1, "m"));
+        world.session.handle_receipt(ticket);
+        assert_eq!(world.transmit(), pubrec(1));
+        world.lose();
+        world.connect(true);
+        world.session.handle_shutdown();
+        world.pass(RELEASE_DEADLINE - Duration::from_millis(1));
+        world.transmit();
+        assert!(!world.session.wants_close(), "it may still release the identifier");
+        assert_eq!(world.session.poll_timeout(), Some(world.now + Duration::from_millis(1)));
+        world.pass(Duration::from_millis(1));
+        assert!(world.session.is_idle());
+        assert_eq!(world.transmit(), [0xe0, 0]);
+        assert!(world.session.wants_close());
+    }
+}
