@@ -309,10 +309,13 @@ impl<D: Disk> Store<D> {
     /// Whether nobody waits and the durable cursor says all that it can, as far as a failed disk takes it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let known = (self.progress.base() - 1).min(self.log.synced());
-        let written = self.log.delivered() >= known || (self.log.is_fenced() && self.log.is_resting());
+        let (ended, fenced) = (self.progress.base() - 1, self.log.is_fenced());
+        // What an earlier process left and no witness called durable ends like anything else, but lies in its file: before
+        // it is synced in another the cursor cannot pass it, and it would come again. A full log gets room for that.
+        let known = if fenced { ended.min(self.log.synced()) } else { ended };
+        let written = self.log.delivered() >= known || fenced && self.log.is_resting();
         // What a full or failed log does not take is in Kafka when it has ended, and need not be synced.
-        let stuck = self.log.is_fenced() || self.log.is_full();
+        let stuck = fenced || self.log.is_full();
         written && if stuck { self.unreceipted() == 0 } else { self.waiting.is_empty() }
     }
 
@@ -359,6 +362,9 @@ mod tests {
     use super::*;
     use crate::{message::TopicId, shard::clock};
 
+    const OPTIONS: Options =
+        Options { max: 8 << 16, min_free: 0, segment: 1 << 16, group: 8 << 10, record: 16 << 10, shards: 1 };
+
     fn record() -> Record {
         let (ticket, route, topic) = (Ticket::new(0, 0, 0, 0), RouteId(0), TopicId(0));
         Record { ticket, topic, route, partition: 0, key: None, value: None, mqtt_topic: None, extra: None }
@@ -367,9 +373,7 @@ mod tests {
     /// A spool in memory with so many records that are synced and have their receipts.
     fn synced(records: u64) -> (Memory, Store<Memory>) {
         let disk = Memory::new();
-        let options =
-            Options { max: 8 << 16, min_free: 0, segment: 1 << 16, group: 8 << 10, record: 16 << 10, shards: 1 };
-        let (spool, _) = Spool::open(disk.clone(), "/spool", options).unwrap();
+        let (spool, _) = Spool::open(disk.clone(), "/spool", OPTIONS).unwrap();
         let (log, recovery) = spool.log(Name::Shard(0)).unwrap();
         let (mut store, now) = (Store::new(log, &recovery), clock::now());
         upkeep(&mut store, now);
@@ -465,5 +469,33 @@ mod tests {
         assert!(!store.is_settled(), "the cursor was not written");
         upkeep(&mut store, now + Duration::from_millis(300));
         assert!(store.is_settled());
+    }
+
+    /// The next process would send it again: the cursor cannot pass what is not synced.
+    #[test]
+    fn a_full_log_is_not_settled_before_what_an_earlier_process_left_is_synced() {
+        let disk = synced(3).0.kill();
+        let (spool, _) = Spool::open(disk.clone(), "/spool", OPTIONS).unwrap();
+        let (log, recovery) = spool.log(Name::Shard(0)).unwrap();
+        assert_eq!((recovery.synced, recovery.appended), (0, 3), "nothing behind them says that they are durable");
+        let (mut store, mut now) = (Store::new(log, &recovery), clock::now());
+        disk.fail(Operation::Rename, 0, u64::MAX, libc::ENOSPC);
+        upkeep(&mut store, now);
+        assert!(store.is_full());
+        end(&mut store, 3);
+        store.stop();
+        upkeep(&mut store, now);
+        assert!(!store.is_settled());
+        disk.heal();
+        now += Duration::from_millis(300);
+        upkeep(&mut store, now);
+        let commit = store.poll_commit(now).unwrap();
+        store.handle_committed(now, commit.run()).unwrap();
+        assert!(!store.is_settled(), "the cursor was not written");
+        upkeep(&mut store, now);
+        assert!(store.is_settled());
+        drop(store);
+        let (spool, _) = Spool::open(disk.kill(), "/spool", OPTIONS).unwrap();
+        assert_eq!(spool.log(Name::Shard(0)).unwrap().1.backlog, 0);
     }
 }
