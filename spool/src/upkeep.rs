@@ -111,6 +111,11 @@ impl<D: Disk> Log<D> {
         self.ready.is_some() || self.blocked || self.fenced || self.upkeep.make_at.is_some()
     }
 
+    /// Whether the disk refused a segment when one was tried last; that is tried again.
+    pub fn is_refused(&self) -> bool {
+        self.upkeep.make_at.is_some()
+    }
+
     /// Whether upkeep that needs no space failed, the cursor's perhaps, and is not tried for a while.
     pub fn is_resting(&self) -> bool {
         self.upkeep.rest_until.is_some()

@@ -311,8 +311,10 @@ impl<D: Disk> Store<D> {
     pub fn is_settled(&self) -> bool {
         let (ended, fenced) = (self.progress.base() - 1, self.log.is_fenced());
         // What an earlier process left and no witness called durable ends like anything else, but lies in its file: before
-        // it is synced in another the cursor cannot pass it, and it would come again. A full log gets room for that.
-        let known = if fenced { ended.min(self.log.synced()) } else { ended };
+        // it is synced in another the cursor cannot pass it, and it would come again. Where [spool] max leaves no segment for
+        // that, there is one when the cursor lets another go.
+        let moves = !fenced && !self.log.is_refused();
+        let known = if moves { ended } else { ended.min(self.log.synced()) };
         let written = self.log.delivered() >= known || fenced && self.log.is_resting();
         // What a full or failed log does not take is in Kafka when it has ended, and need not be synced.
         let stuck = fenced || self.log.is_full();
@@ -473,29 +475,31 @@ mod tests {
 
     /// The next process would send it again: the cursor cannot pass what is not synced.
     #[test]
-    fn a_full_log_is_not_settled_before_what_an_earlier_process_left_is_synced() {
-        let disk = synced(3).0.kill();
-        let (spool, _) = Spool::open(disk.clone(), "/spool", OPTIONS).unwrap();
-        let (log, recovery) = spool.log(Name::Shard(0)).unwrap();
-        assert_eq!((recovery.synced, recovery.appended), (0, 3), "nothing behind them says that they are durable");
-        let (mut store, mut now) = (Store::new(log, &recovery), clock::now());
-        disk.fail(Operation::Rename, 0, u64::MAX, libc::ENOSPC);
-        upkeep(&mut store, now);
-        assert!(store.is_full());
-        end(&mut store, 3);
-        store.stop();
-        upkeep(&mut store, now);
-        assert!(!store.is_settled());
-        disk.heal();
-        now += Duration::from_millis(300);
-        upkeep(&mut store, now);
-        let commit = store.poll_commit(now).unwrap();
-        store.handle_committed(now, commit.run()).unwrap();
-        assert!(!store.is_settled(), "the cursor was not written");
-        upkeep(&mut store, now);
-        assert!(store.is_settled());
-        drop(store);
-        let (spool, _) = Spool::open(disk.kill(), "/spool", OPTIONS).unwrap();
-        assert_eq!(spool.log(Name::Shard(0)).unwrap().1.backlog, 0);
+    fn is_not_settled_before_what_an_earlier_process_left_is_synced_where_the_disk_takes_it() {
+        for refuses in [false, true] {
+            let disk = synced(3).0.kill();
+            let (spool, _) = Spool::open(disk.clone(), "/spool", OPTIONS).unwrap();
+            let (log, recovery) = spool.log(Name::Shard(0)).unwrap();
+            assert_eq!((recovery.synced, recovery.appended), (0, 3), "nothing behind them says that they are durable");
+            let (mut store, now) = (Store::new(log, &recovery), clock::now());
+            end(&mut store, 3);
+            store.stop();
+            assert!(!store.is_settled());
+            if refuses {
+                disk.fail(Operation::Rename, 0, u64::MAX, libc::ENOSPC);
+            }
+            assert_eq!(upkeep(&mut store, now), !refuses);
+            assert_eq!(store.is_settled(), refuses);
+            if let Some(commit) = store.poll_commit(now) {
+                store.handle_committed(now, commit.run()).unwrap();
+                assert!(!store.is_settled(), "the cursor was not written");
+                upkeep(&mut store, now);
+            }
+            assert!(store.is_settled());
+            drop(store);
+            let (spool, _) = Spool::open(disk.kill(), "/spool", OPTIONS).unwrap();
+            let backlog = spool.log(Name::Shard(0)).unwrap().1.backlog;
+            assert_eq!(backlog, if refuses { 3 } else { 0 });
+        }
     }
 }
