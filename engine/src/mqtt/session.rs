@@ -65,7 +65,8 @@ use crate::{
 /// How long a CONNACK may take.
 pub const CONNACK_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long the broker may take to release a packet identifier of QoS 2 (PUBREL) while nothing else is exchanged.
+/// How long the broker may take to release a packet identifier of QoS 2 (PUBREL), or to come back to one that an earlier
+/// connection left, while nothing else is exchanged.
 pub(super) const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What [`Session::poll_publish`] hands out.
@@ -367,7 +368,7 @@ impl Session {
     }
 
     /// Whether nothing is in flight: every message handed out is safe, every acknowledgement given, and no packet
-    /// identifier open at QoS 2 unless it is kept.
+    /// identifier open at QoS 2 unless it is kept, or the broker has not come back to it.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.window.is_empty() && self.open_ids.is_settled() && self.completions.is_empty()

@@ -227,7 +227,7 @@ impl OpenIds {
     }
 
     /// Whether no identifier is open that the broker may release and that would be forgotten at the end of the process.
-    /// Those of messages that are not acknowledged do not count.
+    /// Those whose messages are not acknowledged yet are the window's.
     pub(super) fn is_settled(&self) -> bool {
         self.ids.is_empty() || self.records.are_kept() || self.unreleased == 0 && !self.resumes
     }

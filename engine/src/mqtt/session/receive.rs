@@ -106,7 +106,7 @@ impl Session {
         wire: u32,
         content: Content,
     ) -> Result<Option<Position>, Violation> {
-        if self.shutdown {
+        if self.shutdown && !self.is_repetition((qos, dup), packet_id, content) {
             self.stats.declined += 1;
             return Ok(None);
         }
@@ -130,7 +130,7 @@ impl Session {
             return Ok(Some(self.window.push(packet_id, qos, wire)));
         }
         match self.open_ids.get(packet_id) {
-            Some((position, opened)) if dup && opened == content => {
+            Some((position, _)) if self.is_repetition((qos, dup), packet_id, content) => {
                 self.stats.repeated += 1;
                 self.window.owe(packet_id, qos, position, wire);
                 return Ok(None);
@@ -144,6 +144,12 @@ impl Session {
         let position = self.window.push(packet_id, qos, wire);
         self.open_ids.open(packet_id, position, content);
         Ok(Some(position))
+    }
+
+    /// Whether a message of QoS 2 is one that was handed out: only its PUBREC is missing.
+    fn is_repetition(&self, (qos, dup): (Qos, bool), packet_id: u16, content: Content) -> bool {
+        let opened = || self.open_ids.get(packet_id).map(|(_, opened)| opened);
+        qos == Qos::ExactlyOnce && dup && opened() == Some(content)
     }
 
     pub(super) fn ticket(&self, position: Position) -> Ticket {

@@ -321,3 +321,24 @@ fn what_the_broker_never_names_again_holds_up_no_shutdown() {
         assert!(world.session.wants_close());
     }
 }
+
+/// It was handed out: declined, it would be delivered a second time after the restart.
+#[test]
+fn a_repetition_is_answered_in_a_shutdown_too() {
+    for protocol in BOTH {
+        let mut world = World::online_with(&exactly_once(protocol));
+        let message = Message::new(protocol, 2, 1, "m");
+        let ticket = world.message(&message);
+        world.session.handle_receipt(ticket);
+        assert_eq!(world.transmit(), pubrec(1));
+        world.lose();
+        world.connect(true);
+        world.session.handle_shutdown();
+        world.receive(&message.dup().build());
+        assert_eq!(world.transmit(), pubrec(1));
+        world.receive(&Message::new(protocol, 2, 2, "new").build());
+        assert_eq!(world.session.stats().declined, 1);
+        world.receive(&wire::pubrel(1));
+        assert_eq!(world.transmit(), [pubcomp(1), vec![0xe0, 0]].concat());
+    }
+}
