@@ -111,9 +111,9 @@ impl<D: Disk> Log<D> {
         self.ready.is_some() || self.blocked || self.fenced || self.upkeep.make_at.is_some()
     }
 
-    /// Whether the disk refused a segment when one was tried last; that is tried again.
+    /// Whether there is no segment to follow because the disk refused one, and no group is on its way; it is tried again.
     pub fn is_refused(&self) -> bool {
-        self.upkeep.make_at.is_some()
+        self.upkeep.make_at.is_some() && self.ready.is_none() && self.committing.is_none()
     }
 
     /// Whether upkeep that needs no space failed, the cursor's perhaps, and is not tried for a while.
