@@ -8,8 +8,8 @@ use crate::message::TopicId;
 /// Records that make a batch due at once.
 pub const BATCH: usize = 8192;
 /// So many new records for each of its partitions, on average, do as well: librdkafka sends a request for each partition,
-/// which costs it and Kafka about as much as a hundred records. With more, a session that may have 8,192 in flight stands
-/// still meanwhile.
+/// which costs it and Kafka about as much as a hundred records. With more, a session that may have 8,192 in flight for nine
+/// partitions stands still meanwhile; with many partitions such a session, or [`BATCH`], comes first.
 pub(super) const WORTH: usize = 300;
 
 impl Lane {
